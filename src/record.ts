@@ -1,0 +1,47 @@
+/**
+ * A record: one accepted item on its way to the targets. How it is laid out on disk is `log/`; what its payload
+ * bytes mean is `codec.ts`.
+ */
+
+/** The place of a record in its log: ascending, without meaning outside the log, possibly used again after a crash. */
+export type Offset = number & { readonly __brand: "Offset" };
+
+/**
+ * Where a record goes and what it carries beside its payload, resolved at acceptance: flat, text only.
+ * Reserved names: `topic`; each target documents its own (`file`, `database`, `collection`, `index`, `id`, `routing`,
+ * `pipeline`).
+ */
+export type Routing = Readonly<Record<string, string>>;
+
+/** How the payload bytes are to be read. 0: JSON text in UTF-8. 1: BSON of `{ v: payload }`. */
+export type CodecTag = 0 | 1;
+
+/** A payload after encoding. `bytes` of tag 0 is JSON text without raw line breaks. */
+export interface Encoded {
+  readonly codec: CodecTag;
+  readonly bytes: Uint8Array;
+}
+
+export interface LogRecord extends Encoded {
+  readonly offset: Offset;
+  readonly bytes: Buffer;
+  readonly routing: Routing;
+  /** Wall time of acceptance, ms since 1970, corrected when the clock has been. */
+  readonly acceptedAtMs: number;
+  /** True when it was read back from disk: it is delivered late, or once more. */
+  readonly replayed: boolean;
+  /** UUIDv7, 16 bytes. The same for every delivery of this record, in every life of the process. */
+  readonly id: Buffer;
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+/** The canonical text of a UUID. */
+export function uuidText(id: Uint8Array): string {
+  let text = "";
+  for (let i = 0; i < 16; i++) {
+    if (i === 4 || i === 6 || i === 8 || i === 10) text += "-";
+    text += HEX[id[i]!];
+  }
+  return text;
+}
