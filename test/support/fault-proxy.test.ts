@@ -33,6 +33,8 @@ describe("The fault proxy", () => {
     await once(echo, "close");
   });
 
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
   async function client(): Promise<Socket> {
     const socket = connect(proxy.port, "127.0.0.1");
     await once(socket, "connect");
@@ -93,7 +95,7 @@ describe("The fault proxy", () => {
     socket.on("data", (chunk) => (arrived += chunk.length));
 
     socket.write("hello");
-    while (heardBytes < 5) await new Promise((resolve) => setImmediate(resolve));
+    while (heardBytes < 5) await turn();
     assert.equal(arrived, 0);
     const answer = once(socket, "data");
     await proxy.set({});
@@ -109,6 +111,7 @@ describe("The fault proxy", () => {
     socket.write("0123456789");
 
     assert.equal(await failureOf(socket), "ECONNRESET");
+    while (heardBytes < 7) await turn();
     assert.equal(heardBytes, 7);
   });
 

@@ -92,8 +92,8 @@ class Lane {
       this.passedBytes += piece.length;
       if (!this.#to.write(piece)) await Promise.race([once(this.#to, "drain"), once(this.#to, "close")]);
       if (isLast) {
-        this.#to.end();
-        this.#from.resetAndDestroy();
+        // The other side gets what came before the cut, even when its connection is still being made.
+        this.#to.end(() => this.#from.resetAndDestroy());
         return;
       }
       rest = rest.subarray(piece.length);
