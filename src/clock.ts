@@ -37,7 +37,10 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
 
 function readBootId(): Uint8Array {
   try {
-    return Buffer.from(readFileSync("/proc/sys/kernel/random/boot_id", "latin1").replaceAll("-", "").slice(0, 16), "hex");
+    return Buffer.from(
+      readFileSync("/proc/sys/kernel/random/boot_id", "latin1").replaceAll("-", "").slice(0, 16),
+      "hex",
+    );
   } catch {
     // Not Linux: every process counts as a boot of its own, so nothing is corrected across a restart.
     return randomBytes(8);
