@@ -8,6 +8,14 @@ export interface TakeLimits {
   readonly records: number;
   /** Payload bytes. A first record larger than this is taken alone. */
   readonly bytes: number;
+  /**
+   * Passes over the records for which this is true: they stay where they are, and a later `take` may give them. How far
+   * the source looks ahead is its own bound; what it cannot reach counts as not there. Asked synchronously within
+   * `take`, and again of every record that arrives while it waits.
+   */
+  readonly skip?: (record: LogRecord) => boolean;
+  /** Only records that came in lately (see `untakenLive`): the backlog waits. Never set for a source without it. */
+  readonly live?: boolean;
 }
 
 export interface Backlog {
@@ -21,6 +29,8 @@ export interface Backlog {
 export interface RecordSource {
   /** Records that `take` could give right now: the loop waits a moment for more when a batch is small. */
   readonly untaken: number;
+  /** Of these, the ones in memory that have never been on disk. Absent when the source cannot give them first. */
+  readonly untakenLive?: number;
   /**
    * Takes the next records in order of acceptance, at least one; waits for it. What was taken is held by the caller,
    * and not given again, until `confirm` or `release`. One call at a time.

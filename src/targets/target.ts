@@ -95,7 +95,8 @@ export interface Target {
   /** What a batch is grouped by. The same text for the same destination. */
   destinationOf(record: LogRecord): string;
   /**
-   * Makes the target usable. Called before the first delivery and again after it has thrown, never twice at once.
+   * Makes the target usable. Called before the first delivery, again after it has thrown, and again after a delivery has
+   * thrown and `probe` has resolved since. Never twice at once, never while a delivery is under way.
    * @throws {TargetUnavailableError | TargetConfigError}
    */
   open(signal: AbortSignal, resume?: ResumePoint): Promise<void>;

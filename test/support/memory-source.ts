@@ -1,0 +1,157 @@
+/**
+ * A log without a disk, strict about its contract: a record has one fate, and only who took it may decide it.
+ */
+import type { Backlog, RecordSource, TakeLimits } from "../../src/delivery/source.js";
+import type { Encoded, LogRecord, Offset, Routing } from "../../src/record.js";
+
+export interface RecordParts {
+  readonly payload?: unknown;
+  readonly encoded?: Encoded;
+  readonly routing?: Routing;
+  readonly acceptedAtMs?: number;
+  readonly replayed?: boolean;
+}
+
+/** A record as the log would give it; its payload is `{"n": n}` unless said otherwise, its id is made of `n`. */
+export function recordOf(n: number, parts: RecordParts = {}): LogRecord {
+  const id = Buffer.alloc(16);
+  id.writeUIntBE(Date.UTC(2025, 0, 1) + n, 0, 6);
+  id[6] = 0x70;
+  id[8] = 0x80;
+  id.writeUInt32BE(n, 12);
+  const { codec, bytes } = parts.encoded ?? { codec: 0 as const, bytes: Buffer.from(JSON.stringify(parts.payload ?? { n })) };
+  return {
+    offset: n as Offset,
+    id,
+    codec,
+    bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+    routing: parts.routing ?? {},
+    acceptedAtMs: parts.acceptedAtMs ?? Date.UTC(2025, 0, 1),
+    replayed: parts.replayed ?? false,
+  };
+}
+
+export class MemorySource implements RecordSource {
+  /** Not confirmed and not taken, ascending. Taken from `#head` on. */
+  #untaken: LogRecord[] = [];
+  #head = 0;
+  readonly #taken = new Set<LogRecord>();
+  readonly #listeners = new Set<() => void>();
+  #wanted: (() => void) | undefined;
+  #state: Uint8Array | undefined;
+  #bytes = 0;
+  /** Offsets in the order of their confirmation. */
+  readonly confirmed: number[] = [];
+  /** Most payload bytes that were ever taken at one time. */
+  mostTakenBytes = 0;
+  #takenBytes = 0;
+
+  get untaken(): number {
+    return this.#untaken.length - this.#head;
+  }
+
+  get taken(): number {
+    return this.#taken.size;
+  }
+
+  get state(): Uint8Array | undefined {
+    return this.#state;
+  }
+
+  append(...records: readonly LogRecord[]): void {
+    const wasEmpty = this.untaken === 0;
+    for (const record of records) {
+      this.#untaken.push(record);
+      this.#bytes += record.bytes.length;
+    }
+    this.#arrived(wasEmpty);
+  }
+
+  async take(limits: TakeLimits, signal: AbortSignal): Promise<LogRecord[]> {
+    if (this.#wanted !== undefined) throw new Error("take was called while another take waits");
+    for (;;) {
+      if (signal.aborted) throw signal.reason as Error;
+      const batch = this.#takeNow(limits);
+      if (batch.length > 0) return batch;
+      await new Promise<void>((resolve) => {
+        this.#wanted = resolve;
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+      this.#wanted = undefined;
+    }
+  }
+
+  confirm(records: readonly LogRecord[], state?: Uint8Array): void {
+    for (const record of records) {
+      this.#give(record, "confirmed");
+      this.#bytes -= record.bytes.length;
+      this.confirmed.push(record.offset);
+    }
+    if (state !== undefined) this.#state = state;
+  }
+
+  release(records: readonly LogRecord[]): void {
+    const wasEmpty = this.untaken === 0;
+    for (const record of records) this.#give(record, "released");
+    this.#untaken = [...records, ...this.#untaken.slice(this.#head)].sort((a, b) => a.offset - b.offset);
+    this.#head = 0;
+    this.#arrived(wasEmpty);
+  }
+
+  async *unconfirmed(): AsyncIterable<LogRecord> {
+    const all = [...this.#taken, ...this.#untaken.slice(this.#head)].sort((a, b) => a.offset - b.offset);
+    yield* all;
+  }
+
+  backlog(): Backlog {
+    let oldest: number | undefined;
+    const first = this.#untaken[this.#head];
+    if (first !== undefined) oldest = first.acceptedAtMs;
+    for (const record of this.#taken) oldest = Math.min(oldest ?? Infinity, record.acceptedAtMs);
+    return { records: this.#taken.size + this.untaken, bytes: this.#bytes, oldestAcceptedAtMs: oldest };
+  }
+
+  onAvailable(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #takeNow(limits: TakeLimits): LogRecord[] {
+    const batch: LogRecord[] = [];
+    const passed: LogRecord[] = [];
+    let bytes = 0;
+    while (this.#head < this.#untaken.length && batch.length < limits.records) {
+      const record = this.#untaken[this.#head]!;
+      if (limits.skip?.(record) === true) {
+        passed.push(record);
+      } else {
+        if (batch.length > 0 && bytes + record.bytes.length > limits.bytes) break;
+        bytes += record.bytes.length;
+        batch.push(record);
+        this.#taken.add(record);
+      }
+      this.#head++;
+    }
+    if (passed.length > 0) {
+      this.#untaken = [...passed, ...this.#untaken.slice(this.#head)];
+      this.#head = 0;
+    } else if (this.#head > 4_096) {
+      this.#untaken = this.#untaken.slice(this.#head);
+      this.#head = 0;
+    }
+    this.#takenBytes += bytes;
+    this.mostTakenBytes = Math.max(this.mostTakenBytes, this.#takenBytes);
+    return batch;
+  }
+
+  #give(record: LogRecord, fate: string): void {
+    if (!this.#taken.delete(record)) throw new Error(`record ${record.offset} was ${fate} without being taken`);
+    this.#takenBytes -= record.bytes.length;
+  }
+
+  #arrived(wasEmpty: boolean): void {
+    if (this.untaken === 0) return;
+    this.#wanted?.();
+    if (wasEmpty) for (const listener of this.#listeners) listener();
+  }
+}
