@@ -136,7 +136,7 @@ export class NodeRed {
   async deploy(flows: Flow, type: DeployType = "full"): Promise<void> {
     const from = this.lines.length;
     const headers = { "Node-RED-Deployment-Type": type };
-    await this.request("/flows", { method: "POST", headers, body: JSON.stringify(flows) });
+    await this.request("/flows", { method: "POST", headers, body: JSON.stringify(placed(flows)) });
     await this.waitFor(/Started (flows|modified flows|modified nodes)|Waiting for missing types/, from);
   }
 
@@ -236,6 +236,11 @@ export class NodeRed {
   }
 }
 
+/** Node-RED takes a node without a place on the canvas for a config node, and then does not start it: give it one. */
+function placed(flows: Flow): Flow {
+  return flows.map((node, i) => (node["wires"] === undefined ? node : { x: 200, y: 60 * i, ...node }));
+}
+
 function newFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "resilient-node-red-"));
   ownFolders.add(folder);
@@ -259,7 +264,7 @@ async function prepareUserDir(userDir: string, modules: string, options: NodeRed
   };
   await writeFile(join(userDir, "settings.js"), `module.exports = ${JSON.stringify(settings, undefined, 2)};\n`);
   await writeFile(join(userDir, "package.json"), JSON.stringify({ name: "node-red-project", private: true }));
-  if (options.flows !== undefined) await writeFile(join(userDir, "flows.json"), JSON.stringify(options.flows));
+  if (options.flows !== undefined) await writeFile(join(userDir, "flows.json"), JSON.stringify(placed(options.flows)));
   // A folder that has been used before gets today's package.
   await rm(join(userDir, "node_modules"), { recursive: true, force: true });
   await symlink(modules, join(userDir, "node_modules"));
