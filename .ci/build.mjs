@@ -18,7 +18,7 @@ function copyBesideNodes() {
   if (!existsSync(nodes)) return;
   const folders = new Set();
   for (const entry of readdirSync(nodes, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile() || entry.name.endsWith(".ts")) continue;
+    if (!entry.isFile() || !/\.(html|json)$/.test(entry.name)) continue;
     const from = join(entry.parentPath, entry.name);
     cpSync(from, join(dist, "nodes", from.slice(nodes.length)));
     if (entry.name.endsWith(".html") && !from.includes("locales")) folders.add(dirname(from));

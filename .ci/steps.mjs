@@ -40,11 +40,19 @@ export async function mustRun(command, args, options) {
 
 /** Installs the packages of the lock file when that has not been done, or when the lock file has changed since. */
 export async function installPackages() {
+  requireNode();
   // npm writes this copy of the lock file at the end of an install: without it the install was cut short.
   const installed = join(root, "node_modules", ".package-lock.json");
   if (existsSync(installed) && holdsAll(readLock(installed), readLock(join(root, "package-lock.json")))) return;
   heading("npm ci");
   await mustRun("npm", ["ci", "--no-audit", "--no-fund"]);
+}
+
+function requireNode() {
+  const [major, minor] = process.versions.node.split(".").map(Number);
+  if (major > 20 || (major === 20 && minor >= 19)) return;
+  process.stderr.write(`Node.js 20.19 or newer is needed, this is ${process.versions.node}.\n`);
+  process.exit(1);
 }
 
 function readLock(path) {
