@@ -47,7 +47,7 @@ say(`Data file   ${dataFile}`);
 say(seconds === undefined ? "Ctrl-C ends it. Each line that lands:" : `Ends in ${seconds} s. Each line that lands:`);
 
 const lines = followLines(dataFile);
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, stop);
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, stop);
 const timer = seconds === undefined ? undefined : setTimeout(stop, seconds * 1_000);
 const code = await ended;
 clearTimeout(timer);
@@ -132,7 +132,7 @@ function started(child) {
   return new Promise((resolve) => {
     createInterface(child.stdout).on("line", (line) => {
       say(line);
-      if (line.includes("Started flows")) resolve();
+      if (/Started flows|Waiting for missing types/.test(line)) resolve();
     });
     child.once("close", (exitCode) => {
       if (!child.stopAsked) process.stderr.write(`Node-RED ended by itself (exit code ${exitCode})\n`);
