@@ -19,7 +19,10 @@ export function recordOf(n: number, parts: RecordParts = {}): LogRecord {
   id[6] = 0x70;
   id[8] = 0x80;
   id.writeUInt32BE(n, 12);
-  const { codec, bytes } = parts.encoded ?? { codec: 0 as const, bytes: Buffer.from(JSON.stringify(parts.payload ?? { n })) };
+  const { codec, bytes } = parts.encoded ?? {
+    codec: 0 as const,
+    bytes: Buffer.from(JSON.stringify(parts.payload ?? { n })),
+  };
   return {
     offset: n as Offset,
     id,

@@ -27,7 +27,13 @@ export class ScriptedTarget implements Target {
   readonly #unmuted = new Set<() => void>();
 
   constructor(traits: Partial<TargetTraits> = {}) {
-    this.traits = { ordered: false, maxBatchRecords: 10_000, maxBatchBytes: 16 * 1024 * 1024, resumes: false, ...traits };
+    this.traits = {
+      ordered: false,
+      maxBatchRecords: 10_000,
+      maxBatchBytes: 16 * 1024 * 1024,
+      resumes: false,
+      ...traits,
+    };
   }
 
   destinationOf(record: LogRecord): string {
