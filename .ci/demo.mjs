@@ -17,7 +17,7 @@ import {
 } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { isAbsolute, join } from "node:path";
+import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { StringDecoder } from "node:string_decoder";
 import { parseArgs } from "node:util";
@@ -96,8 +96,8 @@ function prepareFlow(folder) {
     editorTheme: { tours: false },
   };
   writeFileSync(join(folder, "settings.js"), `module.exports = ${JSON.stringify(settings, undefined, 2)};\n`);
-  const { file } = flow.find((node) => node.type === "resilient-file");
-  return isAbsolute(file) ? file : join(folder, file);
+  const { folder: subfolder, file } = flow.find((node) => node.type === "resilient-file");
+  return resolve(folder, subfolder ?? "", file);
 }
 
 function portIfFree(wanted) {

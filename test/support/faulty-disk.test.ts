@@ -11,15 +11,14 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { FaultyDisk, whyNoFaultyDisk } from "./faulty-disk.js";
+import { skipBecause } from "./skip.js";
 
 describe("the faulty disk", () => {
   let disk: FaultyDisk | undefined;
 
   before(function () {
     const why = whyNoFaultyDisk();
-    if (why === undefined) return;
-    this.test!.parent!.title += ` (${why})`;
-    this.skip();
+    if (why !== undefined) skipBecause(this, why);
   });
   afterEach(async () => {
     await disk?.remove();
