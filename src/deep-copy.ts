@@ -4,21 +4,28 @@
  * work. Cheaper than `structuredClone`, which also refuses functions.
  */
 import { types } from "node:util";
-import { isPlainPrototype, MAX_DEPTH } from "./codec/plain.js";
+import { isPlainPrototype, MAX_DEPTH, MAX_VALUES, tooManyValues } from "./codec/plain.js";
 
+/** Objects copied before it looks as if the same ones came again and again. */
+const MAX_OBJECTS = 500_000;
+
+let objectsLeft = 0;
+
+/** @throws {PayloadError} "too-large" for an array longer than any payload may be; RangeError when the stack is full */
 export function deepCopy(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
+  objectsLeft = MAX_OBJECTS;
   try {
     return copyObject(value, undefined, MAX_DEPTH);
   } catch (error) {
-    if (error !== TOO_DEEP) throw error;
-    // It may contain itself; remembering every object costs more, so only now. A stack overflow reaches the caller.
+    if (error !== NEEDS_MEMORY) throw error;
+    // It may contain itself. Remembering every object costs more, so only now.
     return copyObject(value, new Map(), Number.POSITIVE_INFINITY);
   }
 }
 
 /** Never seen by a caller. */
-const TOO_DEEP = new Error("nested too deep for a copy without memory");
+const NEEDS_MEMORY = new Error("too deep or too many objects for a copy without memory");
 
 type Copies = Map<object, object> | undefined;
 
@@ -29,11 +36,12 @@ function copyAny(value: unknown, copies: Copies, depthLeft: number): unknown {
 function copyObject(source: object, copies: Copies, depthLeft: number): unknown {
   const known = copies?.get(source);
   if (known !== undefined) return known;
-  if (depthLeft === 0) throw TOO_DEEP;
+  if (depthLeft === 0 || (copies === undefined && --objectsLeft < 0)) throw NEEDS_MEMORY;
   if (Array.isArray(source)) {
-    const copy: unknown[] = new Array(source.length);
+    if (source.length > MAX_VALUES) throw tooManyValues();
+    const copy: unknown[] = [];
     copies?.set(source, copy);
-    for (let i = 0; i < source.length; i++) copy[i] = copyAny(source[i], copies, depthLeft - 1);
+    for (let i = 0; i < source.length; i++) copy.push(copyAny(source[i], copies, depthLeft - 1));
     return copy;
   }
   if (isPlainPrototype(source)) {

@@ -6,6 +6,7 @@
  * The JavaScript sandbox gives a clean set of globals and a time limit, like Node-RED's function node. It is no wall
  * against hostile code: whoever may edit flows may run code.
  */
+import type Jsonata from "jsonata";
 import { compileFunction, createContext, Script, type Context } from "node:vm";
 import { systemClock, type Clock } from "./clock.js";
 import { deepCopy } from "./deep-copy.js";
@@ -104,11 +105,9 @@ function recordsOf(result: unknown): unknown[] {
 
 // --- JSONata ---------------------------------------------------------------------------------------------------------
 
-type Jsonata = typeof import("jsonata");
-
 function compileJsonata(source: string, { timeoutMs = 0, globals = {} }: TransformOptions): Run {
   // Loaded when a transform needs it.
-  const jsonata = require("jsonata") as Jsonata;
+  const jsonata = require("jsonata") as typeof Jsonata;
   const expression = checked(() => {
     // JSONata counts the time itself, between steps: a promise's race could not stop a loop that never yields.
     const compiled = jsonata(source, timeoutMs > 0 ? { timeout: timeoutMs } : {});

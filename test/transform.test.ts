@@ -35,8 +35,9 @@ describe("transform", () => {
       const change = js(
         "payload.list[0].n = 2; payload.at.setTime(9); payload.bytes[0] = 0; payload.map.get('k').n = 2; msg.meta.n = 2; return 1;",
       );
-      change.run(payload, context);
-      compile("javascript", (copy) => ((copy as typeof payload).list[0]!.n = 3)).run(payload);
+      assert.deepEqual(change.run(payload, context), [1]);
+      const inPlace = compile("javascript", (copy) => ((copy as typeof payload).list[0]!.n = 3));
+      assert.deepEqual(inPlace.run(payload), [3]);
 
       assert.deepEqual({ payload: { ...payload, bytes: payload.bytes.toString() }, context }, before);
     });
@@ -194,6 +195,16 @@ describe("deep copy", () => {
     assert.equal(copy["self"], copy);
     assert.equal(copy["again"], copy["shared"]);
     assert.deepEqual(deepCopy(deep), deep);
+  });
+
+  it("ends when one object repeats until a plain copy would not", () => {
+    let doubled: unknown = [1];
+    for (let i = 0; i < 60; i++) doubled = [doubled, doubled];
+
+    const copy = deepCopy(doubled) as unknown[];
+
+    assert.equal(copy[0], copy[1]);
+    assert.notEqual(copy[0], (doubled as unknown[])[0]);
   });
 
   it("keeps a key __proto__ as data", () => {

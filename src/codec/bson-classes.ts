@@ -48,21 +48,25 @@ export function fromBsonClass(
       return { value: new Binary(bytes, Number(source["sub_type"] ?? 0)), weight: bytes.length };
     }
     case "BSONRegExp": {
-      const pattern = String(source["pattern"]);
-      return { value: new BSONRegExp(pattern, String(source["options"] ?? "")), weight: pattern.length * 3 };
+      const pattern = textIn(source["pattern"]);
+      return { value: new BSONRegExp(pattern, textIn(source["options"])), weight: pattern.length * 3 };
     }
     case "BSONSymbol":
     case "Symbol": // bson 4 and older
       return { value: keep(String(source["value"])), weight: 0 };
     case "Code": {
-      const code = String(source["code"]);
+      const code = textIn(source["code"]);
       const scope = keep(source["scope"] ?? undefined) as Record<string, unknown> | undefined;
       return { value: new Code(code, scope), weight: code.length * 3 };
     }
     case "DBRef": {
       const { collection, oid, db, fields } = source;
       // Its form inside a document; bson makes a DBRef of it again when it reads.
-      const document = Object.assign({ $ref: collection, $id: oid }, db == null ? undefined : { $db: db }, fields);
+      const document = Object.assign(
+        { $ref: collection, $id: oid },
+        db === undefined || db === null ? undefined : { $db: db },
+        fields,
+      );
       return { value: keep(document), weight: 0 };
     }
     case "MinKey":
@@ -76,6 +80,10 @@ export function fromBsonClass(
 
 function textOf(source: Foreign, method: "toHexString" | "toString"): string {
   return (source as unknown as Record<typeof method, () => string>)[method]();
+}
+
+function textIn(field: unknown): string {
+  return typeof field === "string" ? field : "";
 }
 
 function bytesOf(source: Foreign): Buffer {

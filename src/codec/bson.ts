@@ -2,7 +2,9 @@
  * Loads `bson` when the first payload needs it: it costs some megabytes, and most flows carry plain JSON.
  * The same major version as the mongodb driver's, so that its classes are the driver's.
  */
-type Bson = typeof import("bson");
+import type * as BsonModule from "bson";
+
+type Bson = typeof BsonModule;
 
 let loaded: Bson | undefined;
 

@@ -144,10 +144,10 @@ class Conversion {
       return this.#elements(object as unknown as ArrayLike<number | bigint>, depthLeft);
     }
     if (types.isAnyArrayBuffer(object)) return this.#bytes(Buffer.from(object as ArrayBuffer));
-    if (types.isMap(object)) return this.#entries(object as Map<unknown, unknown>, depthLeft);
-    if (types.isSet(object)) return this.#elements([...(object as Set<unknown>)], depthLeft);
+    if (types.isMap(object)) return this.#entries(object, depthLeft);
+    if (types.isSet(object)) return this.#elements([...object], depthLeft);
     if (types.isNativeError(object) || object instanceof Error) {
-      const { name, message, stack } = object as Error;
+      const { name, message, stack } = object;
       return this.#entries(Object.entries({ name, message, stack }), depthLeft);
     }
     if (types.isRegExp(object)) {
