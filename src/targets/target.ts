@@ -88,6 +88,12 @@ export interface ResumePoint {
   records(): AsyncIterable<LogRecord>;
   /** Says that the records up to and including this one are already in the target. */
   confirm(upTo: LogRecord, state: Uint8Array): void;
+  /**
+   * Stores the state with the cursor as it stands, confirming nothing. Valid until the next `open`, within deliveries
+   * too. Resolves when no record that is on disk could be read back by a next life without this state (at once when
+   * none is on disk). Absent where the source cannot: then a crash may repeat the lines of a file just begun.
+   */
+  note?(state: Uint8Array): Promise<void>;
 }
 
 export interface Target {

@@ -1,0 +1,276 @@
+/**
+ * One open destination file: append whole lines, cut back what was left unfinished, tell whether the path still means
+ * this file. Which lines, and when, is decided by its neighbours. Everything is appended (O_APPEND), so lines of
+ * other writers to the same file are never overwritten.
+ */
+import * as path from "node:path";
+import fs from "fs-extra";
+import type { BigIntStats } from "fs-extra";
+import { errnoOf, fileError, notRegular } from "./errors.js";
+import { TAIL_BYTES, crcOfTail, identityOf, isSameFile } from "./state.js";
+import type { FileIdentity } from "./state.js";
+
+const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = fs.constants;
+/** Not on Windows. O_NONBLOCK: opening a FIFO must fail, not hold a thread of the pool for ever. */
+const OPEN_FLAGS = O_RDWR | O_APPEND | (O_NONBLOCK ?? 0);
+
+export interface OpenOptions {
+  /** Creates the file where there is none. */
+  readonly create: boolean;
+  /** Makes missing folders first. */
+  readonly createFolders: boolean;
+  /** Refuses a symbolic link in place of the file. */
+  readonly noFollow: boolean;
+}
+
+export interface Appended {
+  /** Bytes of the input that are in the file now, the unfinished line already cut back. */
+  readonly bytes: number;
+  /** Why it is less than all. */
+  readonly error?: Error;
+}
+
+export class OutputFile {
+  readonly path: string;
+  /** True when this call of `open` made the file: its folder has to be synced too. */
+  readonly isNew: boolean;
+  readonly #fd: number;
+  #identity: FileIdentity;
+  #end: number;
+  #tail: Buffer;
+  /** Bytes of an unfinished line behind `#end` that could not be cut back. */
+  #unfinishedBytes = 0;
+  #syncing: Promise<void> | undefined;
+
+  private constructor(at: string, fd: number, isNew: boolean, identity: FileIdentity, end: number, tail: Buffer) {
+    this.path = at;
+    this.#fd = fd;
+    this.isNew = isNew;
+    this.#identity = identity;
+    this.#end = end;
+    this.#tail = tail;
+  }
+
+  /** @throws {FileUnavailableError} */
+  static async open(at: string, options: OpenOptions): Promise<OutputFile> {
+    let fd: number | undefined;
+    try {
+      const { descriptor, isNew } = await openForAppend(at, options);
+      fd = descriptor;
+      const stats = await fs.fstat(fd, { bigint: true });
+      if (!stats.isFile()) throw notRegular(at, stats.isDirectory());
+      const end = Number(stats.size);
+      return new OutputFile(at, fd, isNew, identityOf(stats), end, await readBefore(fd, end));
+    } catch (error) {
+      if (fd !== undefined) await fs.close(fd);
+      throw fileError(at, error);
+    }
+  }
+
+  /** Behind the last byte in the file, whoever wrote it, as last seen. */
+  get end(): number {
+    return this.#end;
+  }
+
+  get identity(): FileIdentity {
+    return this.#identity;
+  }
+
+  /** The CRC over the last bytes before `position`. */
+  async tailCrc(position: number): Promise<number> {
+    return crcOfTail(position === this.#end ? this.#tail : await readBefore(this.#fd, position));
+  }
+
+  /** False while the last line in the file has no end yet: the next line must not be glued to it. */
+  endsWith(lineEnd: Buffer): boolean {
+    return this.#end === 0 || this.#tail.subarray(-lineEnd.length).equals(lineEnd);
+  }
+
+  /**
+   * Looks whether the path still means this file, and how long it is now. `gone`: deleted, moved away or replaced
+   * (logrotate). `shorter`: truncated by someone, its lines are gone.
+   */
+  async look(): Promise<"same" | "longer" | "shorter" | "gone"> {
+    let stats: Awaited<ReturnType<typeof statBig>>;
+    try {
+      stats = await statBig(this.path);
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return "gone";
+      throw fileError(this.path, error);
+    }
+    const identity = identityOf(stats);
+    if (!isSameFile(identity, this.#identity)) return "gone";
+    this.#identity = identity;
+    const size = Number(stats.size);
+    if (this.#unfinishedBytes > 0) await this.#cutBack(size);
+    else if (size !== this.#end) {
+      const change = size > this.#end ? "longer" : "shorter";
+      this.#end = size;
+      this.#tail = await readBefore(this.#fd, size);
+      return change;
+    }
+    return "same";
+  }
+
+  /**
+   * Appends bytes made of whole lines; `ends` are the places in them where a line ends, ascending. On a full disk the
+   * finished lines stay and the unfinished one is cut back, so that a line is never half there and never twice.
+   */
+  async append(bytes: Buffer, ends: readonly number[]): Promise<Appended> {
+    let written = 0;
+    let failure: Error | undefined;
+    while (written < bytes.length && failure === undefined) {
+      try {
+        // A short write is no error yet: the rest either follows, or the next call says why it cannot.
+        const { bytesWritten } = await fs.write(this.#fd, bytes, written, bytes.length - written, null);
+        written += bytesWritten;
+      } catch (error) {
+        failure = fileError(this.path, error);
+      }
+    }
+    const whole = failure === undefined ? written : wholeLines(ends, written);
+    this.#moveEnd(bytes.subarray(0, whole));
+    if (failure === undefined) return { bytes: whole };
+    this.#unfinishedBytes = written - whole;
+    try {
+      if (this.#unfinishedBytes > 0) await this.#cutBack(Number((await fs.fstat(this.#fd)).size));
+    } catch {
+      // The disk is in trouble and `failure` says so; `look` cuts before the next line, `open` in the next life.
+    }
+    return { bytes: whole, error: failure };
+  }
+
+  /** Cuts the file at `position`: only for an unfinished line of ours. */
+  async cut(position: number): Promise<void> {
+    try {
+      await fs.ftruncate(this.#fd, position);
+    } catch (error) {
+      throw fileError(this.path, error);
+    }
+    this.#end = position;
+    this.#tail = await readBefore(this.#fd, position);
+  }
+
+  /** Fills `into` from `position`; fewer bytes only at the end of the file. */
+  read(into: Buffer, position: number): Promise<number> {
+    return readAt(this.#fd, into, position);
+  }
+
+  /** fdatasync. */
+  async sync(): Promise<void> {
+    this.#syncing = fs.fdatasync(this.#fd);
+    try {
+      await this.#syncing;
+    } catch (error) {
+      throw fileError(this.path, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    try {
+      // A descriptor that is closed under a sync may be another file's by the time the sync runs.
+      await this.#syncing;
+    } catch {
+      /* whoever asked for the sync has heard of it */
+    }
+    await fs.close(this.#fd);
+  }
+
+  async #cutBack(size: number): Promise<void> {
+    if (size === this.#end + this.#unfinishedBytes) await this.cut(this.#end);
+    else {
+      // Someone appended behind our unfinished line, or cut it: it can no longer be taken back.
+      this.#end = size;
+      this.#tail = await readBefore(this.#fd, size);
+    }
+    this.#unfinishedBytes = 0;
+  }
+
+  #moveEnd(appended: Buffer): void {
+    this.#end += appended.length;
+    // Copied: a view would keep the whole batch alive.
+    this.#tail = Buffer.from(
+      appended.length >= TAIL_BYTES
+        ? appended.subarray(-TAIL_BYTES)
+        : Buffer.concat([this.#tail, appended]).subarray(-TAIL_BYTES),
+    );
+  }
+}
+
+/** fdatasync by path, for a file that is no longer open. One that is gone has nothing left to be made durable. */
+export async function syncPath(at: string): Promise<void> {
+  let fd: number;
+  try {
+    fd = await fs.open(at, O_RDWR | (O_NONBLOCK ?? 0));
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return;
+    throw fileError(at, error);
+  }
+  try {
+    await fs.fdatasync(fd);
+  } catch (error) {
+    throw fileError(at, error);
+  } finally {
+    await fs.close(fd);
+  }
+}
+
+/** Makes creations and renames in a folder durable. */
+export async function syncFolder(folder: string): Promise<void> {
+  let fd: number;
+  try {
+    fd = await fs.open(folder, "r");
+  } catch (error) {
+    // Windows does not open folders; one that is gone took its files with it.
+    if (["EISDIR", "EPERM", "EACCES", "ENOENT"].includes(errnoOf(error) ?? "")) return;
+    throw fileError(folder, error);
+  }
+  try {
+    await fs.fsync(fd);
+  } catch (error) {
+    // Some network file systems cannot sync a folder: there it is as durable as they make it.
+    if (!["EINVAL", "EPERM", "ENOTSUP"].includes(errnoOf(error) ?? "")) throw fileError(folder, error);
+  } finally {
+    await fs.close(fd);
+  }
+}
+
+function statBig(at: string): Promise<BigIntStats> {
+  return fs.stat(at, { bigint: true });
+}
+
+/** O_EXCL first, to know whether the file was made here; a link to nowhere is followed by the second attempt. */
+async function openForAppend(at: string, options: OpenOptions): Promise<{ descriptor: number; isNew: boolean }> {
+  const flags = OPEN_FLAGS | (options.noFollow ? (O_NOFOLLOW ?? 0) : 0);
+  try {
+    return { descriptor: await fs.open(at, flags), isNew: false };
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT" || !options.create) throw error;
+  }
+  if (options.createFolders) await fs.mkdir(path.dirname(at), { recursive: true });
+  return { descriptor: await fs.open(at, flags | O_CREAT), isNew: true };
+}
+
+async function readAt(fd: number, into: Buffer, position: number): Promise<number> {
+  let filled = 0;
+  while (filled < into.length) {
+    const { bytesRead } = await fs.read(fd, into, filled, into.length - filled, position + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return filled;
+}
+
+async function readBefore(fd: number, end: number): Promise<Buffer> {
+  const tail = Buffer.alloc(Math.min(end, TAIL_BYTES));
+  return tail.subarray(0, await readAt(fd, tail, end - tail.length));
+}
+
+function wholeLines(ends: readonly number[], written: number): number {
+  let whole = 0;
+  for (const end of ends) {
+    if (end > written) break;
+    whole = end;
+  }
+  return whole;
+}
