@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { uuidText } from "../src/record.js";
 import { idAt, newIdBase } from "../src/uuid.js";
 
-const random = fc.uint8Array({ minLength: 10, maxLength: 16 });
+/** Also all ones, where every addition carries. */
+const random = fc.oneof(fc.uint8Array({ minLength: 10, maxLength: 16 }), fc.constant(new Uint8Array(10).fill(255)));
 const wallMs = fc.nat(2 ** 48 - 1);
 const index = fc.oneof(fc.nat(2 ** 32 - 1), fc.constantFrom(0, 1, 2 ** 31, 2 ** 32 - 2, 2 ** 32 - 1));
 
@@ -20,9 +21,8 @@ describe("record ids", () => {
   });
 
   it("ascend with the index and never meet, though the low bits overflow", () => {
-    const full = new Uint8Array(10).fill(255);
     fc.assert(
-      fc.property(wallMs, fc.oneof(random, fc.constant(full)), index, index, (ms, bytes, i, j) => {
+      fc.property(wallMs, random, index, index, (ms, bytes, i, j) => {
         const base = newIdBase(ms, bytes);
 
         assert.equal(Math.sign(Buffer.compare(idAt(base, i), idAt(base, j))), Math.sign(i - j));
