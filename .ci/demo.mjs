@@ -23,7 +23,7 @@ import { StringDecoder } from "node:string_decoder";
 import { parseArgs } from "node:util";
 import { heading, installPackages, mustRun, root } from "./steps.mjs";
 
-const EXAMPLE = join(root, "examples", "machine-readings.json");
+const EXAMPLE = join(root, "examples", "1-readings-to-file.json");
 /** Node-RED's own, where people look for it first. */
 const USUAL_PORT = 1880;
 const LOOK_EVERY_MS = 250;

@@ -24,6 +24,7 @@ describe("the package", () => {
   it("announces every node to Node-RED, and none that is not there", () => {
     const nodes = filesUnder("nodes", ".html").filter((html) => existsSync(html.replace(/\.html$/, ".ts")));
 
+    assert.ok(nodes.length > 0);
     assert.deepEqual(
       announced.map(([, file]) => file).sort(),
       nodes.map((html) => `dist/${html.replace(/\.html$/, ".js")}`).sort(),
