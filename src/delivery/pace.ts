@@ -4,12 +4,11 @@
  */
 export class Pace {
   #bytesPerSecond: number | undefined;
-  #allowance: number;
+  #allowance = 0;
   #atMs: number;
 
   constructor(bytesPerSecond: number | undefined, nowMs: number) {
     this.#bytesPerSecond = bytesPerSecond;
-    this.#allowance = bytesPerSecond ?? 0;
     this.#atMs = nowMs;
   }
 

@@ -77,10 +77,13 @@ export class MemorySource implements RecordSource {
       const batch = this.#takeNow(limits);
       if (batch.length > 0) return batch;
       await new Promise<void>((resolve) => {
-        this.#wanted = resolve;
-        signal.addEventListener("abort", () => resolve(), { once: true });
+        this.#wanted = (): void => {
+          signal.removeEventListener("abort", this.#wanted!);
+          this.#wanted = undefined;
+          resolve();
+        };
+        signal.addEventListener("abort", this.#wanted);
       });
-      this.#wanted = undefined;
     }
   }
 

@@ -1,0 +1,184 @@
+/**
+ * The property that everything else serves: whatever a target answers, and whenever, every record reaches exactly one
+ * end. The log in memory refuses a second one.
+ */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import type { LogRecord } from "../../src/record.js";
+import { TargetConfigError, TargetUnavailableError } from "../../src/targets/target.js";
+import type { Answer, Consequence, Outcome } from "../../src/targets/target.js";
+import { ascending, DeliveryRig } from "../support/delivery-rig.js";
+import type { ScriptedTarget } from "../support/scripted-target.js";
+
+/** What the target does with one batch: a letter a record, used in turn, and what it means beyond them. */
+interface Deed {
+  readonly outcomes: readonly ("delivered" | "retry" | "alone" | "rejected")[];
+  readonly beyond: "nothing" | "throttle" | "split" | "hold" | "unavailable" | "config" | "short" | "nonsense";
+  /** The records were stored, but the answer is lost. */
+  readonly isAnswerLost: boolean;
+  readonly delayMs: number;
+}
+
+const deed: fc.Arbitrary<Deed> = fc.record({
+  outcomes: fc.array(fc.constantFrom("delivered", "delivered", "retry", "alone", "rejected"), {
+    minLength: 1,
+    maxLength: 7,
+  }),
+  beyond: fc.oneof(
+    { weight: 6, arbitrary: fc.constant("nothing" as const) },
+    {
+      weight: 4,
+      arbitrary: fc.constantFrom("throttle", "split", "hold", "unavailable", "config", "short", "nonsense"),
+    },
+  ),
+  isAnswerLost: fc.boolean(),
+  delayMs: fc.nat(2_000),
+});
+
+const step = fc.oneof(
+  fc.record({
+    kind: fc.constant("append" as const),
+    count: fc.integer({ min: 1, max: 60 }),
+    destinations: fc.integer({ min: 1, max: 3 }),
+  }),
+  fc.record({ kind: fc.constant("pass" as const), ms: fc.nat(20_000) }),
+  fc.record({ kind: fc.constantFrom("pause" as const, "resume" as const, "flush" as const, "nudge" as const) }),
+);
+
+const settings = fc.record({
+  batchRecords: fc.integer({ min: 1, max: 40 }),
+  concurrency: fc.integer({ min: 1, max: 4 }),
+  strictOrder: fc.boolean(),
+  keepUnsent: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }),
+  rejectGuard: fc.constantFrom(undefined, 5, 20),
+  sending: fc.constantFrom("automatic" as const, "automatic" as const, "onRequest" as const),
+  giveUpAfterMs: fc.constantFrom(undefined, undefined, 30_000),
+});
+
+function answerOf(
+  target: ScriptedTarget,
+  batch: readonly LogRecord[],
+  { outcomes, beyond, isAnswerLost }: Deed,
+): Answer | Error {
+  const cause = new Error(beyond);
+  switch (beyond) {
+    case "unavailable":
+    case "config":
+      if (isAnswerLost) target.store(batch);
+      return beyond === "config" ? new TargetConfigError("config") : new TargetUnavailableError("unavailable");
+    case "nonsense":
+      return new RangeError("nonsense");
+    case "short":
+      return { outcomes: target.store(batch).slice(1) };
+    default: {
+      const judged = batch.map((record, i): Outcome => {
+        switch (outcomes[i % outcomes.length]!) {
+          case "delivered":
+            return target.store([record])[0]!;
+          case "retry":
+            return { kind: "retry", cause };
+          case "alone":
+            return { kind: "retry", cause, alone: true };
+          case "rejected":
+            return { kind: "rejected", cause: { code: "rejected", message: "rejected" } };
+        }
+      });
+      if (beyond === "nothing") return { outcomes: judged };
+      const consequence: Consequence =
+        beyond === "split" ? { kind: beyond, cause: { code: "split", message: "too large" } } : { kind: beyond, cause };
+      return { outcomes: judged, consequence };
+    }
+  }
+}
+
+describe("Every record", () => {
+  it("reaches exactly one end, whatever the target answers and the user does meanwhile", async function () {
+    this.timeout(60_000);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(deed, { maxLength: 40 }),
+        fc.array(step, { maxLength: 12 }),
+        settings,
+        fc.nat(),
+        async (deeds, steps, chosen, seed) => {
+          const rig = new DeliveryRig({ settings: chosen, seed });
+          const { clock, source, target, delivery, dead } = rig;
+          let next = 0;
+          target.script = async (batch) => {
+            const current = deeds[next++];
+            if (current === undefined) return { outcomes: target.store(batch) };
+            await new Promise<void>((resolve) => clock.after(current.delayMs, resolve));
+            const answer = answerOf(target, batch, current);
+            if (answer instanceof Error) throw answer;
+            return answer;
+          };
+          let appended = 0;
+          const flushes: Promise<unknown>[] = [];
+          for (const one of steps) {
+            if (one.kind === "append") {
+              appended += rig.append(one.count, (n) => ({ routing: { to: String(n % one.destinations) } })).length;
+            } else if (one.kind === "pass") await clock.advance(one.ms);
+            else if (one.kind === "flush") flushes.push(delivery.flush());
+            else delivery[one.kind]();
+          }
+          delivery.configure({ sending: "automatic" });
+          delivery.resume();
+
+          await rig.drain(30 * 86_400_000);
+
+          await rig.close();
+          await Promise.all(flushes);
+          const { counters } = delivery.status;
+          assert.deepEqual(
+            ascending(source.confirmed),
+            Array.from({ length: appended }, (_, n) => n),
+          );
+          assert.equal(counters.delivered + counters.duplicates + counters.rejected + counters.dropped, appended);
+          assert.equal(dead.length, counters.rejected);
+          assert.equal(new Set(dead.map((one) => one.offset)).size, dead.length);
+          assert.equal(clock.pendingTimers, 0);
+          if (target.traits.ordered || chosen.strictOrder) assert.ok(target.mostInFlight <= 1);
+          assert.ok(target.mostInFlight <= chosen.concurrency);
+          assert.ok(!rig.kinds().includes("stopped"));
+        },
+      ),
+      { numRuns: Number(process.env["FATE_RUNS"] ?? 150) },
+    );
+  });
+
+  it("reaches at most one end when the delivery is closed at any moment, and is else in the log", async function () {
+    this.timeout(60_000);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(deed, { maxLength: 20 }),
+        settings,
+        fc.nat(60_000),
+        async (deeds, chosen, closeAtMs) => {
+          const rig = new DeliveryRig({ settings: chosen });
+          const { clock, source, target } = rig;
+          let next = 0;
+          target.script = async (batch) => {
+            const current = deeds[next++ % Math.max(1, deeds.length)];
+            if (current === undefined) return { outcomes: target.store(batch) };
+            await new Promise<void>((resolve) => clock.after(current.delayMs, resolve));
+            const answer = answerOf(target, batch, current);
+            if (answer instanceof Error) throw answer;
+            return answer;
+          };
+          rig.append(200, (n) => ({ routing: { to: String(n % 2) } }));
+          await clock.advance(closeAtMs);
+
+          await rig.close();
+
+          const confirmedAtClose = source.confirmed.length;
+          await clock.advance(10_000);
+          assert.equal(source.taken, 0);
+          assert.equal(source.confirmed.length, confirmedAtClose);
+          assert.equal(source.confirmed.length + source.untaken, 200);
+          assert.equal(clock.pendingTimers, 0);
+        },
+      ),
+      { numRuns: Number(process.env["FATE_RUNS"] ?? 150) },
+    );
+  });
+});
