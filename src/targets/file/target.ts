@@ -159,7 +159,7 @@ export class FileTarget implements Target {
       const refusal = await refuseLinks(this.#options.root!, destination.name);
       if (refusal !== undefined) return { outcomes: batch.map(() => rejected(refusal)) };
     }
-    const outcomes = new Array<Outcome>(batch.length);
+    const outcomes: Outcome[] = [];
     const bodies: Buffer[] = [];
     const places: number[] = [];
     let there: LineAhead | undefined;
