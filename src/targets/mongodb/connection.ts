@@ -11,7 +11,7 @@ import { failureOf } from "./failure.js";
 import { type MongoConnectionOptions, splitUri } from "./options.js";
 
 /** Longest wait for a client to close; the rest ends in the background. Node-RED gives a whole deploy 15 s. */
-const CLOSE_MS = 3_000;
+const CLOSE_MS = 2_500;
 /** A link this slow still gets its bytes through before the deadline. */
 const SLOWEST_BYTES_PER_MS = 8.192;
 /** A stalled socket that no deadline has noticed. The deadlines are shorter. */
