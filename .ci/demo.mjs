@@ -134,10 +134,7 @@ function started(child) {
       say(line);
       if (/Started flows|Waiting for missing types/.test(line)) resolve();
     });
-    child.once("close", (exitCode) => {
-      if (!child.stopAsked) process.stderr.write(`Node-RED ended by itself (exit code ${exitCode})\n`);
-      resolve();
-    });
+    child.once("close", resolve);
   });
 }
 

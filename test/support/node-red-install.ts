@@ -56,7 +56,7 @@ async function installPacked(): Promise<string> {
       .update(await readFile(path))
       .digest("hex");
     const name = `package-${digest.slice(0, 16)}`;
-    await removeOldPackages(name);
+    await removeOld(name);
     return join(await madeOnce(name, (into) => installInto(into, [path])), "node_modules");
   } finally {
     await rm(folder, { recursive: true });
@@ -79,10 +79,11 @@ async function newestChange(path: string): Promise<number> {
   return Math.max(mtimeMs, ...(await Promise.all(entries.map((name) => newestChange(join(path, name))))));
 }
 
-async function removeOldPackages(except: string): Promise<void> {
+/** Packages of earlier days, and what runs that were cut short left half-made. */
+async function removeOld(except: string): Promise<void> {
   if (!existsSync(cacheFolder())) return;
   for (const name of await readdir(cacheFolder())) {
-    if (!name.startsWith("package-") || name === except) continue;
+    if (name === except || !(name.startsWith("package-") || name.endsWith(".making"))) continue;
     const path = cacheFolder(name);
     const { mtimeMs } = await stat(path);
     if (Date.now() - mtimeMs > PACKAGE_KEPT_MS) await rm(path, { recursive: true, force: true });

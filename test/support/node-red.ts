@@ -46,6 +46,8 @@ const START_TIMEOUT_MS = 60_000;
 const WAIT_TIMEOUT_MS = 20_000;
 /** Node-RED gives each node 15 s to close. */
 const STOP_TIMEOUT_MS = 20_000;
+/** What it says when the flows run, after a start or a deploy of any type, or when they cannot for want of a node type. */
+const STARTED = /Started (flows|modified flows|modified nodes)|Waiting for missing types/;
 /** Lines of log shown in an error. */
 const SHOWN_LINES = 30;
 
@@ -61,7 +63,12 @@ export async function startNodeRed(version: NodeRedVersion, options: NodeRedOpti
   const userDir = options.userDir ?? newFolder();
   await prepareUserDir(userDir, modules, options);
   const nodeRed = new NodeRed(version, userDir, [node, ...(options.nodeArgs ?? []), script], options.env ?? {});
-  await nodeRed.restart();
+  try {
+    await nodeRed.restart();
+  } catch (error) {
+    await nodeRed.remove();
+    throw error;
+  }
   return nodeRed;
 }
 
@@ -129,7 +136,7 @@ export class NodeRed {
     });
     const listening = await this.waitFor(/Server now running at http:\/\/[^:]+:(\d+)/, from, START_TIMEOUT_MS);
     this.#port = Number(/:(\d+)/.exec(listening.slice(listening.indexOf("http:") + 5))?.[1]);
-    await this.waitFor(/Started flows|Waiting for missing types|No flows/, from, START_TIMEOUT_MS);
+    await this.waitFor(STARTED, from, START_TIMEOUT_MS);
   }
 
   /** Deploys over the admin API; resolves when Node-RED says that the flows have started. @throws when it refuses. */
@@ -137,7 +144,7 @@ export class NodeRed {
     const from = this.lines.length;
     const headers = { "Node-RED-Deployment-Type": type };
     await this.request("/flows", { method: "POST", headers, body: JSON.stringify(placed(flows)) });
-    await this.waitFor(/Started (flows|modified flows|modified nodes)|Waiting for missing types/, from);
+    await this.waitFor(STARTED, from);
   }
 
   /** The flows it has now. */
