@@ -8,14 +8,9 @@ import { type LogRecord, uuidText } from "../../record.js";
 import type { Rejection } from "../target.js";
 import type { MongoOptions } from "./options.js";
 
-/** The server's limit for one document (`maxBsonObjectSize`, the same since MongoDB 1.8). */
-export const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
-/** MongoDB manual, "Time series collection limitations". */
-export const MAX_TIME_SERIES_DOCUMENT_BYTES = 4 * 1024 * 1024;
-
 export interface Prepared {
   readonly kind: "document";
-  /** `_id` stands first, as the server stores it. */
+  /** For an insert: the document, with `_id` first, as the server stores it. Else the statement of an update. */
   readonly document: Document;
   /** Whether the `_id` is made of the record's id: then "already there" means that an earlier attempt got through. */
   readonly hasOurId: boolean;
@@ -28,7 +23,7 @@ export interface Refused {
   readonly cause: Rejection;
 }
 
-export function refuse(code: string, message: string): Refused {
+function refuse(code: string, message: string): Refused {
   return { kind: "rejected", cause: { code, message } };
 }
 
@@ -59,13 +54,8 @@ export function prepareDocument(record: LogRecord, options: MongoOptions): Prepa
   return { kind: "document", document, hasOurId, added: Object.keys(added) };
 }
 
-export interface PreparedChange {
-  readonly kind: "change";
-  readonly statement: { readonly q: Document; readonly u: Document; readonly upsert: true };
-}
-
 /** Makes the statement for a replace or an update. */
-export function prepareChange(record: LogRecord, options: MongoOptions): PreparedChange | Refused {
+export function prepareChange(record: LogRecord, options: MongoOptions): Prepared | Refused {
   const payload = payloadOf(record, options);
   if (payload.kind === "rejected") return payload;
   const { fields } = payload;
@@ -91,7 +81,7 @@ export function prepareChange(record: LogRecord, options: MongoOptions): Prepare
     : options.mode === "replace"
       ? replacementOf(fields, added, options)
       : updateOf(record, fields, added, options);
-  return { kind: "change", statement: { q, u: change, upsert: true } };
+  return { kind: "document", document: { q, u: change, upsert: true }, hasOurId: false, added: [] };
 }
 
 /** The `_id` made of a record's id: always the same for the same record. */

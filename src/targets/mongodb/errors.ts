@@ -1,10 +1,9 @@
 /**
- * What every answer and every failure of MongoDB means: the two tables, by driver class and by server code, and the
- * few lines that read them. Nothing is judged by message text where there is a code. How a whole reply becomes
- * outcomes is `reply.ts`.
+ * What every answer and every failure of MongoDB means: two tables, by server code and by class of the driver, and
+ * nothing but data. Nothing is judged by message text where there is a code. Read by `judge.ts`.
  */
 
-/** What one error means. `docs` of each: see the rows that use it. */
+/** What one error means for a record, and beyond it. */
 export type Verdict =
   /** Our id already there, or a unique index of the user: `reply.ts` tells which. */
   | "duplicateKey"
@@ -467,108 +466,20 @@ export const DRIVER_CLASSES: readonly ClassRow[] = [
   { what: "the delivery failed", classes: ["Error"], verdict: "unavailable" },
 ];
 
-const BY_CODE: ReadonlyMap<number, CodeRow> = new Map(
-  SERVER_CODES.flatMap((row) => row.codes.map(([code]) => [code, row] as const)),
-);
-
-const UNKNOWN_CODE: CodeRow = {
-  what: "the server answered with an unknown error",
-  codes: [],
-  command: "unavailable",
-  document: "retryAlone",
-  writeConcern: "retry",
-};
-
-export interface Judgement {
-  readonly verdict: Verdict;
-  /** A server code, a network code, or the name of an error class. */
-  readonly code: string;
-  /** The server's code as a number. */
-  readonly statusCode?: number;
-  /** What it means, in words for the user. */
-  readonly what: string;
-  readonly retryAfterMs?: number;
-}
-
-export function judgeCode(code: number, level: Level): Judgement {
-  const row = BY_CODE.get(code) ?? UNKNOWN_CODE;
-  return {
-    verdict: row[level],
-    code: String(code),
-    statusCode: code,
-    what: row.what,
-    ...(row.retryAfterMs !== undefined && { retryAfterMs: row.retryAfterMs }),
-  };
-}
-
-/** Judges what a call of the driver has thrown. */
-export function judgeThrown(error: unknown): Judgement {
-  const row = DRIVER_CLASSES.find((candidate) => fits(candidate, error));
-  if (row === undefined) return { verdict: "unavailable", code: "unknown", what: "the delivery failed" };
-  if (row.verdict === "byCode") return judgeServerError(chainOf(error).find(isServerError) ?? error);
-  return { verdict: row.verdict, code: systemCodeOf(error) ?? classesOf(error)[0] ?? "unknown", what: row.what };
-}
-
-function judgeServerError(error: unknown): Judgement {
-  const { code, errorLabels, errorResponse } = error as {
-    code?: unknown;
-    errorLabels?: unknown;
-    errorResponse?: { baseBackoffMS?: unknown };
-  };
-  const level = classesOf(error).includes("MongoWriteConcernError") ? "writeConcern" : "command";
-  const judged = judgeCode(typeof code === "number" ? code : -1, level);
-  const labels = Array.isArray(errorLabels) ? errorLabels : [];
-  const isOverload = labels.includes("SystemOverloadedError") && labels.includes("RetryableError");
-  const wait = Number(errorResponse?.baseBackoffMS);
-  return {
-    ...judged,
-    ...(isOverload && { verdict: "throttle" as const, what: "the server asks for fewer requests" }),
-    ...(Number.isFinite(wait) && wait > 0 && { retryAfterMs: wait }),
-  };
-}
-
-/** The error and its causes, outermost first. */
-export function chainOf(error: unknown): unknown[] {
-  const chain: unknown[] = [];
-  for (let link = error; link instanceof Error && !chain.includes(link); link = link.cause) chain.push(link);
-  return chain;
-}
-
-/** Names of the error's class and of what it extends; the driver's own `name` first, which survives a bundler. */
-export function classesOf(error: unknown): string[] {
-  if (!(error instanceof Error)) return [];
-  const names = [error.name];
-  for (let type: unknown = Object.getPrototypeOf(error); type instanceof Error; type = Object.getPrototypeOf(type)) {
-    names.push(type.constructor.name);
-  }
-  names.push("Error");
-  return names;
-}
-
-/** The network, TLS or DNS code that an error or one of its causes carries. */
-export function systemCodeOf(error: unknown): string | undefined {
-  for (const link of chainOf(error)) {
-    const { code } = link as { code?: unknown };
-    if (typeof code === "string") return code;
-  }
-  return undefined;
-}
-
-function isServerError(error: unknown): boolean {
-  return classesOf(error).includes("MongoServerError") && typeof (error as { code?: unknown }).code === "number";
-}
-
-function fits(row: ClassRow, error: unknown): boolean {
-  const classes = classesOf(error);
-  if (!row.classes.some((name) => classes.includes(name))) return false;
-  if (row.whenSyscall !== undefined && !row.whenSyscall.includes((error as { syscall?: string }).syscall ?? "")) {
-    return false;
-  }
-  if (row.whenCausedBy === undefined) return true;
-  const wanted = row.whenCausedBy;
-  return chainOf(error).some(
-    (link, depth) =>
-      wanted.includes((link as { code?: string }).code ?? "") ||
-      (depth > 0 && classesOf(link).some((name) => wanted.includes(name))),
-  );
-}
+/** What a network or TLS failure is about, by Node's code, for the message alone: verdicts are above. */
+export const SYSTEM_CODES: ReadonlyMap<string, string> = new Map([
+  ["ECONNREFUSED", "nothing listens there: is the server running, and the port right?"],
+  ["ENOTFOUND", "the host name is not known: is it spelled right, and has this device a DNS server?"],
+  ["EAI_AGAIN", "the DNS does not answer: is this device online?"],
+  ["ESERVFAIL", "the DNS does not answer: is this device online?"],
+  ["ETIMEOUT", "the DNS does not answer: is this device online?"],
+  ["EREFUSED", "the DNS refuses to answer"],
+  ["EHOSTUNREACH", "there is no way to this host: is this device online?"],
+  ["ENETUNREACH", "there is no way to this network: is this device online?"],
+  ["ETIMEDOUT", "the host does not answer: is the address right, and does a firewall stand between?"],
+  ["ECONNRESET", "the connection was cut: does the server want TLS?"],
+  ["EPIPE", "the connection was cut: does the server want TLS?"],
+  ["ERR_SSL_WRONG_VERSION_NUMBER", "the server does not speak TLS on this port"],
+  ["ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "the server wants a client certificate"],
+  ["ERR_SSL_TLSV1_ALERT_UNKNOWN_CA", "the server does not know the CA of our certificate"],
+]);

@@ -1,9 +1,9 @@
 /**
  * From what the driver has thrown to an error that may be shown: in words for the user, with a code, without secrets.
- * What it means is decided in `errors.ts`.
+ * What it means is decided in `judge.ts`.
  */
 import { TargetConfigError, TargetUnavailableError } from "../target.js";
-import { chainOf, type Judgement, judgeThrown } from "./errors.js";
+import { chainOf, type Judgement, judgeThrown } from "./judge.js";
 
 /** What must never be shown. Texts shorter than this hide nothing and would blot out half of every message. */
 const MIN_SECRET_LENGTH = 3;

@@ -12,7 +12,7 @@ import {
   type TargetConfigError,
   TargetUnavailableError,
 } from "../target.js";
-import { type Judgement, judgeCode } from "./errors.js";
+import { type Judgement, judgeCode } from "./judge.js";
 import { describe, failureOf } from "./failure.js";
 
 export interface WriteError {

@@ -1,13 +1,8 @@
 import assert from "node:assert/strict";
 import type { Answer } from "../../../src/targets/target.js";
 import { TargetConfigError, TargetUnavailableError } from "../../../src/targets/target.js";
-import {
-  DRIVER_CLASSES,
-  SERVER_CODES,
-  type Verdict,
-  judgeCode,
-  judgeThrown,
-} from "../../../src/targets/mongodb/errors.js";
+import { DRIVER_CLASSES, SERVER_CODES, type Verdict } from "../../../src/targets/mongodb/errors.js";
+import { judgeCode, judgeThrown } from "../../../src/targets/mongodb/judge.js";
 import { doubleRig, type DoubleRig, kinds, never, records } from "./rig.js";
 
 /** One row of expectations for each group of server codes, written down apart from the code's own table. */
