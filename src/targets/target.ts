@@ -12,6 +12,8 @@ export interface Rejection {
   readonly message: string;
   /** HTTP status or server code as a number, for Catch nodes. */
   readonly statusCode?: number;
+  /** The user has asked for it (a file that is full and takes no more): many of them are no sign of a wrong setting. */
+  readonly byChoice?: true;
 }
 
 /** The fate of one record in a batch. */

@@ -7,6 +7,7 @@ import fs from "fs-extra";
 import type { LogRecord, Offset } from "../../record.js";
 import type { ResumePoint } from "../target.js";
 import { FileUnavailableError, errnoOf } from "./errors.js";
+import type { LineFormat } from "./lines.js";
 import { OutputFile } from "./output-file.js";
 import { Remainder } from "./resume.js";
 import { identityOf, isSameFile } from "./state.js";
@@ -24,9 +25,7 @@ export interface CatchUp {
   nameOf(record: LogRecord): string | undefined;
   /** The whole line; undefined for a record that cannot be one. */
   lineOf(record: LogRecord): Buffer | undefined;
-  /** What may stand before the first line behind a position. */
-  preambles(endsLine: boolean, position: number): readonly Buffer[];
-  readonly lineEnd: Buffer;
+  readonly format: LineFormat;
   /** The file has lines of a life that may have died before it synced them: they must be, before they are confirmed. */
   onDoubt(at: string): void;
 }
@@ -105,8 +104,7 @@ async function openCandidates(task: CatchUp): Promise<Map<string, Candidate>> {
       task.onDoubt(file.path);
       const remainder = new Remainder(file, entry.position);
       candidates.set(entry.name, { file, remainder });
-      const endsLine = await endsLineAt(file, entry.position, task.lineEnd);
-      for (const preamble of task.preambles(endsLine, entry.position)) await remainder.skip(preamble);
+      await remainder.skip(await preamble(file, entry.position, task.format));
     }
   } catch (error) {
     for (const { file } of candidates.values()) await file.close();
@@ -169,9 +167,10 @@ async function findMoved(at: string, entry: FilePosition): Promise<string | unde
   return undefined;
 }
 
-async function endsLineAt(file: OutputFile, position: number, lineEnd: Buffer): Promise<boolean> {
-  if (position === 0) return true;
+/** What was to be written before the first line behind a position: a header, the missing end of someone's last line. */
+async function preamble(file: OutputFile, position: number, { header, lineEnd }: LineFormat): Promise<Buffer> {
+  if (position === 0) return header;
   const last = Buffer.alloc(Math.min(lineEnd.length, position));
   await file.read(last, position - last.length);
-  return last.equals(lineEnd);
+  return last.equals(lineEnd) ? Buffer.alloc(0) : lineEnd;
 }

@@ -62,6 +62,10 @@ export function fileError(path: string, error: unknown): Error {
   );
 }
 
+export function diskFull(path: string): FileUnavailableError {
+  return new FileUnavailableError(path, MEANINGS.get("ENOSPC")!);
+}
+
 export function notRegular(path: string, isFolder: boolean): FileUnavailableError {
   return new FileUnavailableError(path, MEANINGS.get(isFolder ? "EISDIR" : "ENXIO")!);
 }

@@ -3,36 +3,121 @@
  */
 import { decode, jsonText, plainText } from "../../codec.js";
 import type { LogRecord } from "../../record.js";
+import { csvHeader, csvRow } from "./csv.js";
+import type { CsvOptions } from "./csv.js";
+import { textEncoding } from "./text-encoding.js";
+import type { TextEncoding } from "./text-encoding.js";
 
 /** Turns records into lines; the same record gives the same bytes in every life, or lines would be doubled. */
 export interface LineFormat {
   readonly lineEnd: Buffer;
-  /** The first line of each new file, with its end. */
-  readonly header?: Buffer;
-  /** The line without its end. @throws {PayloadError} when the payload cannot be a line of this format */
+  /** The first line of each new file, with its end; empty when there is none. */
+  readonly header: Buffer;
+  /** True when a line break within quotes does not end a line. */
+  readonly isQuoted: boolean;
+  /** The line without its end. @throws {PayloadError} when the payload cannot be read */
   body(record: LogRecord): Buffer;
 }
 
+export interface LineOptions {
+  readonly format: "text" | "json" | "csv";
+  readonly encoding: string;
+  readonly buffers: "raw" | "base64" | "hex";
+  readonly csv: CsvOptions;
+}
+
+const NOTHING = Buffer.alloc(0);
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** Text as it is, bytes as they are, everything else as JSON. */
-export class TextLines implements LineFormat {
-  readonly lineEnd = Buffer.from("\n");
+/** @throws {TargetConfigError} for an unknown encoding */
+export function lineFormat(options: LineOptions): LineFormat {
+  const encoding = textEncoding(options.encoding);
+  switch (options.format) {
+    case "text":
+      return new TextLines(encoding, options.buffers);
+    case "json":
+      return new JsonLines(encoding);
+    case "csv":
+      return new CsvLines(encoding, options.csv);
+    default:
+      return options.format satisfies never;
+  }
+}
+
+/** Text as it is, bytes as the user chose, everything else as JSON. */
+class TextLines implements LineFormat {
+  readonly lineEnd: Buffer;
+  readonly header = NOTHING;
+  readonly isQuoted = false;
+  readonly #encoding: TextEncoding;
+  readonly #buffers: LineOptions["buffers"];
+
+  constructor(encoding: TextEncoding, buffers: LineOptions["buffers"]) {
+    this.#encoding = encoding;
+    this.#buffers = buffers;
+    this.lineEnd = encoding.encode("\n");
+  }
 
   body(record: LogRecord): Buffer {
     const { bytes } = record;
-    if (record.codec === 0) {
+    if (record.codec === 0 && this.#encoding.isUtf8) {
       if (bytes[0] !== QUOTE) return bytes;
       // Text without escapes is its own line: nothing to parse.
       if (!bytes.includes(BACKSLASH)) return bytes.subarray(1, -1);
-    } else {
+    }
+    if (record.codec === 1) {
       const payload = decode(record);
-      if (Buffer.isBuffer(payload)) return payload;
+      // Raw: whatever the device sent is taken to be in the encoding of the file already.
+      if (Buffer.isBuffer(payload)) {
+        return this.#buffers === "raw" ? payload : this.#encoding.encode(payload.toString(this.#buffers));
+      }
     }
     const text = plainText(record);
-    return text === undefined ? jsonText(record) : Buffer.from(text);
+    return text === undefined ? json(record, this.#encoding) : this.#encoding.encode(text);
   }
+}
+
+/** Every payload as JSON, text in quotes: a line break in it never ends the line. */
+class JsonLines implements LineFormat {
+  readonly lineEnd: Buffer;
+  readonly header = NOTHING;
+  readonly isQuoted = false;
+  readonly #encoding: TextEncoding;
+
+  constructor(encoding: TextEncoding) {
+    this.#encoding = encoding;
+    this.lineEnd = encoding.encode("\n");
+  }
+
+  body(record: LogRecord): Buffer {
+    return json(record, this.#encoding);
+  }
+}
+
+/** Chosen columns; see `csv.ts`. */
+class CsvLines implements LineFormat {
+  readonly lineEnd: Buffer;
+  readonly header: Buffer;
+  readonly isQuoted = true;
+  readonly #encoding: TextEncoding;
+  readonly #csv: CsvOptions;
+
+  constructor(encoding: TextEncoding, csv: CsvOptions) {
+    this.#encoding = encoding;
+    this.#csv = csv;
+    this.lineEnd = encoding.encode("\n");
+    this.header = csv.header ? encoding.encode(`${csvHeader(csv)}\n`) : NOTHING;
+  }
+
+  body(record: LogRecord): Buffer {
+    return this.#encoding.encode(csvRow(record, this.#csv));
+  }
+}
+
+function json(record: LogRecord, encoding: TextEncoding): Buffer {
+  const text = jsonText(record);
+  return encoding.isUtf8 ? text : encoding.encode(text.toString());
 }
 
 /** Lines of a batch in one buffer. */
@@ -57,4 +142,15 @@ export function joinLines(before: Buffer, bodies: readonly Buffer[], lineEnd: Bu
     ends.push(at);
   }
   return { bytes, ends };
+}
+
+/** Line ends in bytes that start at a character: with two bytes a character, a match across two of them is none. */
+export function countLineEnds(bytes: Buffer, lineEnd: Buffer): number {
+  let count = 0;
+  for (let at = bytes.indexOf(lineEnd); at >= 0;) {
+    const isAligned = at % lineEnd.length === 0;
+    if (isAligned) count++;
+    at = bytes.indexOf(lineEnd, at + (isAligned ? lineEnd.length : 1));
+  }
+  return count;
 }

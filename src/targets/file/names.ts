@@ -32,6 +32,34 @@ export function checkName(name: string): { readonly name: string } | { readonly 
   return { name: kept.join("/") };
 }
 
+/** Where a record goes; or that it goes nowhere, and why. */
+export type Destination =
+  /** `name` is empty for the one file that the user chose. */
+  | { readonly kind: "file"; readonly name: string; readonly path: string }
+  | { readonly kind: "refused"; readonly refusal: Rejection };
+
+/** @param given the name in the record, if it has one */
+export function destinationFor(
+  given: string | undefined,
+  file: string | undefined,
+  root: string | undefined,
+): Destination {
+  if (given === undefined) {
+    if (file !== undefined) return { kind: "file", name: "", path: file };
+    return refused("file-name-missing", "The record names no file, and the exporter has none.");
+  }
+  if (root === undefined) {
+    return refused("file-name-refused", "The exporter has no folder below which records may name their files.");
+  }
+  const checked = checkName(given);
+  if ("refusal" in checked) return { kind: "refused", refusal: checked.refusal };
+  return { kind: "file", name: checked.name, path: path.join(root, checked.name) };
+}
+
+function refused(code: string, message: string): Destination {
+  return { kind: "refused", refusal: { code, message } };
+}
+
 /**
  * Refuses a symbolic link in any part of the path below the root: whoever can make one could lead our lines anywhere.
  * The root itself may be one, since the user chose it. What is missing is no link.

@@ -43,6 +43,12 @@ export class OpenFiles {
     return file;
   }
 
+  /** The new file has taken the name of the open one. */
+  async replace(by: OutputFile): Promise<void> {
+    await this.#forget(this.#open.get(by.path));
+    this.#open.set(by.path, by);
+  }
+
   /** The file has bytes that a power cut may still take. */
   markDirty(at: string): void {
     this.#dirty.add(at);

@@ -31,7 +31,7 @@ export interface Appended {
 }
 
 export class OutputFile {
-  readonly path: string;
+  #path: string;
   /** True when this call of `open` made the file: its folder has to be synced too. */
   readonly isNew: boolean;
   readonly #fd: number;
@@ -43,7 +43,7 @@ export class OutputFile {
   #syncing: Promise<void> | undefined;
 
   private constructor(at: string, fd: number, isNew: boolean, identity: FileIdentity, end: number, tail: Buffer) {
-    this.path = at;
+    this.#path = at;
     this.#fd = fd;
     this.isNew = isNew;
     this.#identity = identity;
@@ -65,6 +65,20 @@ export class OutputFile {
       if (fd !== undefined) await fs.close(fd);
       throw fileError(at, error);
     }
+  }
+
+  get path(): string {
+    return this.#path;
+  }
+
+  /** Gives the file another name, in place of whatever has it, by which `known` then reaches it. */
+  async rename(to: string, known: string): Promise<void> {
+    try {
+      await fs.rename(this.#path, to);
+    } catch (error) {
+      throw fileError(to, error);
+    }
+    this.#path = known;
   }
 
   /** Behind the last byte in the file, whoever wrote it, as last seen. */

@@ -42,7 +42,7 @@ export class Remainder {
 
   /** Steps over bytes that are no record's line, when they are there: a header, the end of someone's last line. */
   async skip(bytes: Buffer): Promise<void> {
-    await this.next(bytes);
+    if (bytes.length > 0) await this.next(bytes);
   }
 
   /** Compares the next expected line; true when it is in the file, whole. */
