@@ -4,7 +4,7 @@
  * It is not MongoDB; the shapes of its replies are those of the server's documentation.
  * @see https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
  */
-import { deserialize, type Document, serialize } from "bson";
+import { deserialize, type Document, Long, serialize } from "bson";
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
@@ -124,7 +124,8 @@ export class WireDouble {
     if (name === "insert") return this.#insert(command);
     if (name === "update") return { ok: 1, n: (command.body["updates"] as unknown[]).length, nModified: 0 };
     if (name === "find") return this.#find(command);
-    if (name === "listCollections") return { ok: 1, cursor: { id: 0, ns: `${command.database}.$cmd`, firstBatch: [] } };
+    if (name === "listCollections")
+      return { ok: 1, cursor: { id: Long.ZERO, ns: `${command.database}.$cmd`, firstBatch: [] } };
     return { ok: 1 };
   }
 
@@ -146,7 +147,7 @@ export class WireDouble {
     const namespace = `${database}.${String(body["find"])}`;
     const wanted = new Set((body["filter"]._id.$in as unknown[]).map((_id) => idKey({ _id })));
     const firstBatch = this.documents(namespace).filter((document) => wanted.has(idKey(document)));
-    return { ok: 1, cursor: { id: 0, ns: namespace, firstBatch } };
+    return { ok: 1, cursor: { id: Long.ZERO, ns: namespace, firstBatch } };
   }
 }
 

@@ -6,7 +6,8 @@ import { createHmac, randomBytes } from "node:crypto";
 import { readFile } from "fs-extra";
 import type { Document, MongoClient, MongoClientOptions } from "mongodb";
 import { type Clock, systemClock } from "../../clock.js";
-import { TargetConfigError, TargetUnavailableError } from "../target.js";
+import { TargetConfigError } from "../target.js";
+import { Deadline } from "./deadline.js";
 import { failureOf } from "./failure.js";
 import { type MongoConnectionOptions, splitUri } from "./options.js";
 
@@ -18,58 +19,6 @@ const SLOWEST_BYTES_PER_MS = 8.192;
 const SOCKET_TIMEOUT_MS = 120_000;
 /** Connections are opened only when a batch needs one, so the concurrency of the targets that share the client is the limit. */
 const MAX_POOL_SIZE = 100;
-
-/** A time limit and the caller's signal, as one fresh signal for one call. */
-export class Deadline {
-  readonly #outer: AbortSignal;
-  readonly #controller = new AbortController();
-  readonly #cancel: () => void;
-  /** True when the time limit, not the caller, has ended the call. */
-  hasPassed = false;
-
-  constructor(clock: Clock, ms: number, outer: AbortSignal) {
-    this.#outer = outer;
-    const abort = (): void => this.#controller.abort();
-    const timer = clock.after(ms, () => {
-      this.hasPassed = true;
-      abort();
-    });
-    this.#cancel = () => {
-      timer.cancel();
-      outer.removeEventListener("abort", abort);
-    };
-    if (outer.aborted) abort();
-    else outer.addEventListener("abort", abort, { once: true });
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  /** @throws the caller's reason when its signal ended the call, instead of whatever the driver made of it */
-  async limit<T>(call: Promise<T>): Promise<T> {
-    try {
-      return await Promise.race([call, this.#aborted()]);
-    } catch (error) {
-      if (this.#outer.aborted) throw this.#outer.reason;
-      if (this.hasPassed) throw new TargetUnavailableError("MongoDB did not answer in time", { code: "ETIMEDOUT" });
-      throw error;
-    } finally {
-      this.#cancel();
-      // Told already, or of no interest any more: the race was lost.
-      call.catch(() => {});
-    }
-  }
-
-  #aborted(): Promise<never> {
-    const { signal } = this;
-    return new Promise((_, reject) => {
-      const refuse = (): void => reject(new Error("aborted"));
-      if (signal.aborted) refuse();
-      else signal.addEventListener("abort", refuse, { once: true });
-    });
-  }
-}
 
 /** A share in a client. */
 export interface Lease {
@@ -185,13 +134,25 @@ export async function leaseClient(options: MongoConnectionOptions, clock: Clock 
   // The last lease may have ended while we waited.
   if (sharedClients.get(key) !== pending) return leaseClient(options, clock);
   shared.leases++;
-  const listeners = new Set<() => void>();
-  let released: Promise<void> | undefined;
-  const release = async (): Promise<void> => {
-    for (const listener of listeners) shared.listeners.delete(listener);
+  return leaseOf(shared, async () => {
     if (--shared.leases > 0) return;
     sharedClients.delete(key);
     await shared.close();
+  });
+}
+
+/** A client of one's own, which proves what it is asked by itself. @throws {TargetConfigError} */
+export async function ownClient(options: MongoConnectionOptions, clock: Clock = systemClock): Promise<Lease> {
+  const own = await makeClient(options, clock);
+  return leaseOf(own, () => own.close());
+}
+
+function leaseOf(shared: SharedClient, end: () => Promise<void>): Lease {
+  const listeners = new Set<() => void>();
+  let released: Promise<void> | undefined;
+  const release = (): Promise<void> => {
+    for (const listener of listeners) shared.listeners.delete(listener);
+    return end();
   };
   return {
     client: shared.client,
@@ -201,9 +162,8 @@ export async function leaseClient(options: MongoConnectionOptions, clock: Clock 
     command(database, command, signal, bytes = 0) {
       const deadline = shared.deadline(signal, bytes);
       // Options of the client are not inherited by a command.
-      return deadline.limit(
-        shared.client.db(database).command(command, { signal: deadline.signal, ignoreUndefined: true }),
-      );
+      const settings = { signal: deadline.signal, ignoreUndefined: true };
+      return deadline.limit(shared.client.db(database).command(command, settings));
     },
     onReachable(listener) {
       const own = (): void => listener();

@@ -24,6 +24,9 @@ const UNKNOWN_CODE: CodeRow = {
   writeConcern: "retry",
 };
 
+/** For an error of the server that gives no code. */
+const UNKNOWN = -1;
+
 export interface Judgement {
   readonly verdict: Verdict;
   /** A server code, a network code, or the name of an error class. */
@@ -63,7 +66,7 @@ function judgeServerError(error: unknown): Judgement {
     errorResponse?: { baseBackoffMS?: unknown };
   };
   const level = classesOf(error).includes("MongoWriteConcernError") ? "writeConcern" : "command";
-  const judged = judgeCode(typeof code === "number" ? code : -1, level);
+  const judged = judgeCode(numberOf(code) ?? UNKNOWN, level);
   const labels = Array.isArray(errorLabels) ? errorLabels : [];
   const isOverload = labels.includes("SystemOverloadedError") && labels.includes("RetryableError");
   const wait = Number(errorResponse?.baseBackoffMS);
@@ -102,7 +105,14 @@ export function systemCodeOf(error: unknown): string | undefined {
 }
 
 function isServerError(error: unknown): boolean {
-  return classesOf(error).includes("MongoServerError") && typeof (error as { code?: unknown }).code === "number";
+  return classesOf(error).includes("MongoServerError") && numberOf((error as { code?: unknown }).code) !== undefined;
+}
+
+/** A code read with `promoteValues: false` is an Int32 object. */
+function numberOf(code: unknown): number | undefined {
+  if (typeof code === "number") return code;
+  const inner = (code as { _bsontype?: unknown; value?: unknown } | null | undefined)?.value;
+  return typeof inner === "number" ? inner : undefined;
 }
 
 function fits(row: ClassRow, error: unknown): boolean {
