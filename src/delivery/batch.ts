@@ -9,6 +9,7 @@ import type { Clock } from "../clock.js";
 import type { DeadLetterSink } from "./dead-letter-sink.js";
 import { codeOf } from "./events.js";
 import type { DeliverySettings } from "./settings.js";
+import { bytesOf } from "./source.js";
 import type { RecordSource } from "./source.js";
 
 /** Attempts that a record gets by itself when its target knows nothing of the code it answered with. */
@@ -22,8 +23,8 @@ export interface BatchHost {
   readonly target: Target;
   readonly clock: Clock;
   readonly deadLetters: DeadLetterSink;
-  readonly settings: DeliverySettings;
-  readonly isOrdered: boolean;
+  settings(): DeliverySettings;
+  isOrdered(): boolean;
   /** Waits until these bytes may leave. False: send nothing more, give the records back. When true a slot is taken. */
   admit(bytes: number): Promise<boolean>;
   /** Gives the slot back. */
@@ -32,7 +33,7 @@ export interface BatchHost {
   rest(attempt: number): Promise<boolean>;
   /** The target is up: it has answered. */
   onAnswer(batch: Batch, piece: readonly LogRecord[], answer: Answer, tookMs: number): void;
-  onConsequence(batch: Batch, piece: readonly LogRecord[], consequence: Consequence): void;
+  onConsequence(piece: readonly LogRecord[], consequence: Consequence): void;
   onConfirmed(records: readonly LogRecord[], duplicates: number): void;
   onRejected(record: LogRecord, rejection: Rejection): void;
   onSetAsideFailed(cause: Error): void;
@@ -134,7 +135,7 @@ export class Batch {
       if (!(await this.#send(piece)) || this.#isAbandoned) return false;
       this.#underWay = [];
       // What comes later must not overtake what is sent again.
-      if (this.#host.isOrdered && this.#later.length > 0) return true;
+      if (this.#host.isOrdered() && this.#later.length > 0) return true;
     }
     return true;
   }
@@ -158,7 +159,7 @@ export class Batch {
       // Aborted by us: whatever it says then is no news of the target.
       if (this.#sending.signal.aborted || this.#isAbandoned) return false;
       const failure = asTargetError(error);
-      if (!host.settings.keepUnsent) {
+      if (!host.settings().keepUnsent) {
         const unsent = this.#take();
         host.source.confirm(unsent);
         host.onDropped(unsent, failure);
@@ -179,7 +180,7 @@ export class Batch {
     const sorted = this.#sort(piece, answer);
     const { again, rejected } = sorted;
     this.#confirm(sorted, answer.state);
-    if (answer.consequence !== undefined) host.onConsequence(this, piece, answer.consequence);
+    if (answer.consequence !== undefined) host.onConsequence(piece, answer.consequence);
 
     const isHeld = this.#holdIfAsked(sorted, piece.length, answer.consequence);
     const isSplit = answer.consequence?.kind === "split" && again.length > 0;
@@ -211,9 +212,9 @@ export class Batch {
     const { arrived, again, rejected } = sorted;
     const host = this.#host;
     // What is not kept cannot wait: it is dropped with its reason instead.
-    let cause = consequence?.kind === "hold" && host.settings.keepUnsent ? consequence.cause : undefined;
+    let cause = consequence?.kind === "hold" && host.settings().keepUnsent ? consequence.cause : undefined;
     let byGuard = false;
-    if (cause === undefined && rejected.length > 0 && host.settings.keepUnsent) {
+    if (cause === undefined && rejected.length > 0 && host.settings().keepUnsent) {
       cause = host.suspicion(
         this,
         rejected.map((one) => one.rejection),
@@ -237,7 +238,7 @@ export class Batch {
   }
 
   #giveUpOld({ again, rejected }: Sorted): void {
-    const { giveUpAfterMs } = this.#host.settings;
+    const { giveUpAfterMs } = this.#host.settings();
     if (giveUpAfterMs === undefined) return;
     const bornBeforeMs = this.#host.clock.wallMs() - giveUpAfterMs;
     for (const one of again.splice(0)) {
@@ -256,7 +257,7 @@ export class Batch {
 
   #sendAgain(again: readonly Again[], isHeld: boolean): boolean {
     const host = this.#host;
-    if (!host.settings.keepUnsent) {
+    if (!host.settings().keepUnsent) {
       host.source.confirm(this.#underWay);
       host.onDropped(this.#underWay, again[0]!.cause);
       this.#underWay = [];
@@ -397,10 +398,4 @@ export function asTargetError(error: unknown): TargetError {
 
 export function givenUp(cause: Error): Rejection {
   return { code: "gave-up", message: `not delivered within the time set for it: ${cause.message}` };
-}
-
-export function bytesOf(records: readonly LogRecord[]): number {
-  let bytes = 0;
-  for (const record of records) bytes += record.bytes.length;
-  return bytes;
 }

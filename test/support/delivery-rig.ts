@@ -5,7 +5,7 @@
 import type { DeadLetterSink } from "../../src/delivery/dead-letter-sink.js";
 import type { DeliveryEvent } from "../../src/delivery/events.js";
 import { Delivery } from "../../src/delivery/loop.js";
-import type { Connectivity } from "../../src/delivery/loop.js";
+import type { Connectivity } from "../../src/delivery/connectivity.js";
 import type { DeliverySettings } from "../../src/delivery/settings.js";
 import type { Rejection, TargetTraits } from "../../src/targets/target.js";
 import { FakeClock, seededRandom } from "./fake-clock.js";

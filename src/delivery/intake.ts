@@ -1,0 +1,229 @@
+/**
+ * Takes records from the log and makes batches of them: gives a few a moment to become a decent batch, passes over
+ * destinations that are held, keeps one destination to a batch. What is taken here and not sent goes back.
+ */
+import type { Clock } from "../clock.js";
+import type { LogRecord } from "../record.js";
+import type { Target } from "../targets/target.js";
+import { backoffMs } from "./backoff.js";
+import type { Random } from "./backoff.js";
+import type { FlowControl } from "./flow-control.js";
+import type { Flushes } from "./flushes.js";
+import type { Holds } from "./holds.js";
+import { asError } from "./report.js";
+import type { Report } from "./report.js";
+import type { DeliverySettings } from "./settings.js";
+import type { RecordSource, TakeLimits } from "./source.js";
+import type { Wakeup } from "./wakeup.js";
+
+/** Records of the batch that tries a target, or a destination, after it was away. */
+export const TRY_RECORDS = 32;
+
+/** Destinations for which a full batch each is taken ahead. */
+const MOST_DESTINATIONS_AHEAD = 16;
+
+/** With live first, one batch in so many comes from the backlog. */
+const BACKLOG_SHARE = 4;
+
+/** A flush does not wait for destinations that are held: after this long without a record it has tried all it can. */
+const FLUSH_PATIENCE_MS = 50;
+
+/** Records of one destination, taken and not sent yet. */
+export interface Staged {
+  readonly destination: string;
+  readonly records: LogRecord[];
+}
+
+export interface IntakeParts {
+  readonly source: RecordSource;
+  readonly target: Target;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly settings: () => DeliverySettings;
+  readonly flow: FlowControl;
+  readonly holds: Holds;
+  readonly flushes: Flushes;
+  readonly report: Report;
+  readonly wakeup: Wakeup;
+}
+
+export class Intake {
+  readonly #parts: IntakeParts;
+  #staged: Staged[] = [];
+  /** Aborts a `take` that waits; made anew after each use. */
+  #taking = new AbortController();
+  /** Since when records wait for company. */
+  #waitingSinceMs: number | undefined;
+  #failures = 0;
+  #takes = 0;
+  /** Destinations that the last take found. */
+  #destinations = 1;
+
+  constructor(parts: IntakeParts) {
+    this.#parts = parts;
+  }
+
+  get isEmpty(): boolean {
+    return this.#staged.length === 0;
+  }
+
+  get stagedRecords(): number {
+    return this.#staged.reduce((sum, { records }) => sum + records.length, 0);
+  }
+
+  /** The next batch that is ready. */
+  next(): Staged | undefined {
+    return this.#staged.shift();
+  }
+
+  /** What is staged goes back to the log. */
+  release(): void {
+    for (const { records } of this.#staged.splice(0)) this.#parts.source.release(records);
+  }
+
+  /**
+   * Makes batches ready, or waits for what could change that there are none.
+   * @param isTrying one small batch, at once: it finds out whether the target can be used
+   * @param bytesUnderWay of the backlog, what has been taken already
+   */
+  async fill(isTrying: boolean, bytesUnderWay: number): Promise<void> {
+    const { source, clock, flushes, wakeup } = this.#parts;
+    if (source.untaken === 0) {
+      this.#waitingSinceMs = undefined;
+      return wakeup.wait();
+    }
+    const limits = this.#limits(isTrying);
+    const waitMs = isTrying || !flushes.isEmpty ? 0 : this.#waitForCompanyMs(limits, bytesUnderWay);
+    if (waitMs > 0) return wakeup.wait(waitMs);
+
+    const isForOne = isTrying || this.#destinations === 1;
+    const records = await this.take(limits, bytesUnderWay === 0);
+    this.#waitingSinceMs = source.untaken > 0 ? clock.elapsedMs() : undefined;
+    if (records === undefined) return;
+    const groups = this.#group(records);
+    this.#destinations = Math.min(Math.max(1, groups.length), MOST_DESTINATIONS_AHEAD);
+    this.#staged = isForOne ? groups : groups.flatMap((group) => this.#inBatches(group));
+    // A source that cannot pass over records gave only held ones: they come first again, so there is nothing to do.
+    if (this.isEmpty) await wakeup.wait(this.#parts.holds.nextTryAtMs() - clock.elapsedMs());
+  }
+
+  /**
+   * Undefined when it was called off: something has changed that may ask for another take, or for none.
+   * @param isAlone nothing is under way: what a flush does not get now, it has to do without
+   */
+  async take(limits: TakeLimits, isAlone = false): Promise<LogRecord[] | undefined> {
+    const { source, clock, random, settings, flushes, report, wakeup } = this.#parts;
+    const { signal } = this.#taking;
+    const isFlush = !flushes.isEmpty;
+    const waitMs = this.#patienceMs(limits, isFlush);
+    const timer = Number.isFinite(waitMs)
+      ? clock.after(waitMs, () => {
+          if (isFlush && isAlone) flushes.exhaust();
+          this.callOff();
+        })
+      : undefined;
+    try {
+      const records = await source.take(limits, signal);
+      this.#takes++;
+      this.#failures = 0;
+      return records;
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      report.failed(error);
+      report.tell({ kind: "sourceFailed", cause: asError(error) });
+      await wakeup.wait(backoffMs(this.#failures++, settings(), random));
+      return undefined;
+    } finally {
+      timer?.cancel();
+    }
+  }
+
+  /** A `take` that waits is to look at the state again. */
+  callOff(): void {
+    const taking = this.#taking;
+    this.#taking = new AbortController();
+    taking.abort(new Error("taking was called off"));
+  }
+
+  isHeld(destination: string): boolean {
+    return this.#parts.holds.isHeld(destination, this.#parts.clock.elapsedMs());
+  }
+
+  /** How long to wait for records of destinations that are not held. Without holds `take` does not wait at all. */
+  #patienceMs(limits: TakeLimits, isFlush: boolean): number {
+    if (limits.skip === undefined) return Infinity;
+    const untilTryMs = this.#parts.holds.nextTryAtMs() - this.#parts.clock.elapsedMs();
+    return isFlush ? Math.min(untilTryMs, FLUSH_PATIENCE_MS) : untilTryMs;
+  }
+
+  /** How much longer to wait before a batch is taken; 0 when it is large enough or old enough. */
+  #waitForCompanyMs(limits: TakeLimits, bytesUnderWay: number): number {
+    const { source, clock, settings } = this.#parts;
+    const { batchWaitMs } = settings();
+    if (source.untaken >= limits.records || batchWaitMs === 0) return 0;
+    const nowMs = clock.elapsedMs();
+    this.#waitingSinceMs ??= nowMs;
+    const leftMs = this.#waitingSinceMs + batchWaitMs - nowMs;
+    if (leftMs <= 0 || source.backlog().bytes - bytesUnderWay >= limits.bytes) return 0;
+    // In quarters, to see a batch that is full before its time.
+    return Math.min(leftMs, Math.max(1, batchWaitMs / 4));
+  }
+
+  #limits(isTrying: boolean): TakeLimits {
+    const { source, target, settings, flow, holds } = this.#parts;
+    const { batch, most } = flow;
+    const isLive =
+      settings().liveFirst &&
+      !flow.isOrdered &&
+      (source.untakenLive ?? 0) > 0 &&
+      this.#takes % BACKLOG_SHARE !== BACKLOG_SHARE - 1;
+    return {
+      // A batch for each destination, as the last take had them; the bytes of one batch bound what is taken ahead.
+      records: isTrying ? Math.min(batch.records, TRY_RECORDS) : batch.records * this.#destinations,
+      bytes: isTrying ? batch.bytes : Math.min(most.bytes, batch.bytes * this.#destinations),
+      ...(isLive && { live: true }),
+      ...(holds.size > 0 && { skip: (record: LogRecord) => this.isHeld(target.destinationOf(record)) }),
+    };
+  }
+
+  #group(records: readonly LogRecord[]): Staged[] {
+    const { source, target, holds } = this.#parts;
+    const groups = new Map<string, Staged>();
+    const heldBack: LogRecord[] = [];
+    // Neighbours often share their destination.
+    let last: Staged | undefined;
+    for (const record of records) {
+      const destination = target.destinationOf(record);
+      if (last?.destination !== destination) {
+        if (holds.size > 0 && this.isHeld(destination)) {
+          heldBack.push(record);
+          continue;
+        }
+        last = groups.get(destination);
+        if (last === undefined) groups.set(destination, (last = { destination, records: [] }));
+      }
+      last.records.push(record);
+    }
+    if (heldBack.length > 0) source.release(heldBack);
+    return [...groups.values()];
+  }
+
+  /** Cuts what came for one destination into batches of the present size. */
+  #inBatches(group: Staged): Staged[] {
+    const { batch } = this.#parts.flow;
+    const batches: Staged[] = [];
+    let records: LogRecord[] = [];
+    let bytes = 0;
+    for (const record of group.records) {
+      if (records.length >= batch.records || (records.length > 0 && bytes + record.bytes.length > batch.bytes)) {
+        batches.push({ destination: group.destination, records });
+        records = [];
+        bytes = 0;
+      }
+      records.push(record);
+      bytes += record.bytes.length;
+    }
+    batches.push({ destination: group.destination, records });
+    return batches;
+  }
+}
