@@ -41,6 +41,9 @@ export interface ElasticsearchServer {
   kill(): Promise<void>;
   /** Starts again after `kill`, on the same port. */
   restart(): Promise<void>;
+  /** SIGSTOP: connections stay, nothing answers. Until `thaw`. */
+  freeze(): void;
+  thaw(): void;
 }
 
 export interface Needs {
@@ -83,10 +86,13 @@ export async function startElasticsearch(version: string, needs: Needs = {}): Pr
   const run = async (command: string): Promise<void> => {
     await promisify(execFile)("bash", [SCRIPT, command, folder], { env: environment });
   };
+  const signal = (name: NodeJS.Signals): void => {
+    process.kill(Number(readFileSync(join(folder, "pid"), "utf8")), name);
+  };
   const killNow = (): void => {
     // A run that ends before its hooks must not leave servers behind.
     try {
-      process.kill(Number(readFileSync(join(folder, "pid"), "utf8")), "SIGKILL");
+      signal("SIGKILL");
     } catch {
       // Stopped already.
     }
@@ -113,20 +119,24 @@ export async function startElasticsearch(version: string, needs: Needs = {}): Pr
     request: (method, path, body) => send(new URL(path, url), { method, authorization, ca }, body),
     kill: () => run("kill"),
     restart: () => run("start"),
+    freeze: () => signal("SIGSTOP"),
+    thaw: () => signal("SIGCONT"),
   };
 }
 
-/** For the hook at the end of the run, in the file that asks for servers. */
+/** Stops all that were started here; under mocha the end of the run does that. */
 export async function stopElasticsearch(): Promise<void> {
   shared.clear();
   for (const stop of stops.splice(0)) await stop();
 }
 
-// At the root, so it runs once, after every file that uses these servers.
-after("stop the Elasticsearch servers", async function () {
-  this.timeout(60_000);
-  await stopElasticsearch();
-});
+if (typeof after === "function") {
+  // At mocha's root, so it runs once, after every file that uses these servers.
+  after("stop the Elasticsearch servers", async function () {
+    this.timeout(60_000);
+    await stopElasticsearch();
+  });
+}
 
 /** The other client of the two that we promise to work with. */
 export async function olderDriver(): Promise<Driver> {
@@ -159,7 +169,9 @@ async function givenServer(): Promise<ElasticsearchServer> {
   const request = (method: string, path: string, body?: object | string): Promise<Reply> =>
     send(new URL(path, url), { method, authorization, ca }, body);
   const { version } = (await request("GET", "/")).body as { version: { number: string } };
-  const refuse = (): Promise<void> => Promise.reject(new Error("not our server"));
+  const refuse = (): never => {
+    throw new Error("not our server");
+  };
   return {
     name: `Elasticsearch ${version.number} (given)`,
     url,
@@ -168,6 +180,8 @@ async function givenServer(): Promise<ElasticsearchServer> {
     request,
     kill: refuse,
     restart: refuse,
+    freeze: refuse,
+    thaw: refuse,
   };
 }
 
@@ -184,6 +198,8 @@ function send(url: URL, access: Access, body?: object | string): Promise<Reply> 
     ...(text === undefined
       ? {}
       : { "content-type": typeof body === "string" ? "application/x-ndjson" : "application/json" }),
+    // Node frames no body of a DELETE by itself.
+    "content-length": Buffer.byteLength(text ?? ""),
     ...(access.authorization === undefined ? {} : { authorization: access.authorization }),
   };
   return new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@
 import { promisify } from "node:util";
 import { constants, gzip } from "node:zlib";
 import type { Client, ClientOptions } from "@elastic/elasticsearch";
-import { systemClock, type Clock } from "../../clock.js";
+import { systemClock, type Clock, type Timer } from "../../clock.js";
 import { systemFiles } from "../../files.js";
 import { SharedClients, type Lease } from "../shared-clients.js";
 import { TargetConfigError, TargetUnavailableError } from "../target.js";
@@ -35,7 +35,7 @@ export const PRODUCT_HEADER = "x-elastic-product";
 const compress = promisify(gzip);
 
 export interface Request {
-  readonly method: "GET" | "HEAD" | "POST";
+  readonly method: "GET" | "POST";
   readonly path: string;
   readonly query?: Readonly<Record<string, string | boolean>>;
   /** NDJSON when `isBulk`, else JSON. */
@@ -301,14 +301,11 @@ function authOption(auth: ElasticsearchAuth): Pick<ClientOptions, "auth"> {
 }
 
 async function closeClient(client: Client): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, CLOSE_MS);
-    timer.unref();
-  });
+  let timer: Timer | undefined;
+  const late = new Promise<void>((resolve) => (timer = systemClock.after(CLOSE_MS, resolve)));
   // Whatever goes wrong while closing has no consequence: nothing is sent any more.
   await Promise.race([client.close().catch(() => undefined), late]);
-  clearTimeout(timer);
+  timer?.cancel();
 }
 
 function isOnThisMachine(settings: ConnectionSettings): boolean {

@@ -357,9 +357,9 @@ class OptionReader {
   number(name: string, least: number, most: number, otherwise: number): number {
     const value = this.#get(name) ?? otherwise;
     if (typeof value !== "number" || !(value >= least && value <= most)) {
-      fail(this.#pathOf(name), `must be a number from ${least} to ${most}`);
+      return fail(this.#pathOf(name), `must be a number from ${least} to ${most}`);
     }
-    return value as number;
+    return value;
   }
 
   choice<Choice extends string>(name: string, choices: readonly Choice[], otherwise: Choice): Choice {

@@ -14,7 +14,9 @@ export async function probeElasticsearch(connection: Connection, signal: AbortSi
   const timeoutMs = Math.min(PROBE_MS, settings.requestTimeoutMs);
   let response: Response;
   try {
-    response = await connection.request({ method: "HEAD", path: "/" }, signal, timeoutMs);
+    // Not HEAD: the client closes the connection after it, and the next batch would pay for another TLS handshake.
+    const request = { method: "GET", path: "/", query: { filter_path: "version.number" } } as const;
+    response = await connection.request(request, signal, timeoutMs);
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
     const { failure } = error;
@@ -30,7 +32,7 @@ export async function probeElasticsearch(connection: Connection, signal: AbortSi
   }
   const isElasticsearch = response.headers[PRODUCT_HEADER] !== undefined || settings.compatibleServer;
   if (response.statusCode === 200 && isElasticsearch) return;
-  // The client takes a redirect, and a missing page, for an answer.
+  // The client takes a redirect for an answer.
   throw new TargetUnavailableError(
     `What answers there (status ${response.statusCode}) is not Elasticsearch: a login page of the network, or a wrong address?`,
     { code: "not-elasticsearch" },

@@ -111,37 +111,22 @@ export class ElasticsearchTarget implements Target {
 
   async deliver(batch: readonly LogRecord[], signal: AbortSignal): Promise<Answer> {
     const connection = this.#opened();
-    const outcomes = new Array<Outcome>(batch.length);
     const index = this.destinationOf(batch[0]!);
-    const badIndex = indexProblem(index);
-    const entries: BulkEntry[] = [];
-    /** Where the record of each entry stands in the batch. */
-    const places: number[] = [];
-    for (const [place, record] of batch.entries()) {
-      const entry: BulkEntry | Rejection =
-        badIndex === undefined
-          ? this.#writer.entry(record, index)
-          : { code: "invalid-name", message: `The index name ${badIndex}` };
-      if ("code" in entry) {
-        outcomes[place] = { kind: "rejected", cause: entry };
-      } else {
-        entries.push(entry);
-        places.push(place);
-      }
-    }
-    if (entries.length === 0) return { outcomes };
-    const sent = places.map((place) => batch[place]!);
-    const body = joinEntries(entries);
-    const answered = this.#isKnownTooLarge(body, sent)
-      ? tooLarge(body.length)
-      : await this.#send(connection, body, sent, index, signal);
-    for (const [i, place] of places.entries()) outcomes[place] = answered.outcomes[i]!;
-    return answered.consequence === undefined ? { outcomes } : { outcomes, consequence: answered.consequence };
-
-    function tooLarge(bytes: number): Answer {
-      const cause = { code: "too-large", message: `${bytes} bytes are more than the server takes`, statusCode: 413 };
-      return splitting(sent, cause);
-    }
+    const problem = indexProblem(index);
+    const prepared = batch.map((record): BulkEntry | Rejection =>
+      problem === undefined
+        ? this.#writer.entry(record, index)
+        : { code: "invalid-name", message: `The index name ${problem}` },
+    );
+    const entries = prepared.filter((one) => "pieces" in one);
+    const sent = batch.filter((_, i) => "pieces" in prepared[i]!);
+    const answer: Answer =
+      sent.length === 0 ? { outcomes: [] } : await this.#deliverSent(connection, entries, sent, index, signal);
+    let next = 0;
+    const outcomes = prepared.map((one): Outcome =>
+      "pieces" in one ? answer.outcomes[next++]! : { kind: "rejected", cause: one },
+    );
+    return { ...answer, outcomes };
   }
 
   async probe(signal: AbortSignal): Promise<void> {
@@ -158,18 +143,19 @@ export class ElasticsearchTarget implements Target {
     return this.#connection;
   }
 
-  /** A single record is sent all the same: the limit may have been raised. */
-  #isKnownTooLarge(body: Buffer, sent: readonly LogRecord[]): boolean {
-    return sent.length > 1 && body.length >= this.#refusedBytes;
-  }
-
-  async #send(
+  async #deliverSent(
     connection: Connection,
-    body: Buffer,
+    entries: readonly BulkEntry[],
     sent: readonly LogRecord[],
     index: string,
     signal: AbortSignal,
   ): Promise<Answer> {
+    const body = joinEntries(entries);
+    // A single record is sent although it is too large: the limit may have been raised.
+    if (sent.length > 1 && body.length >= this.#refusedBytes) {
+      const message = `${body.length} bytes are more than the server takes`;
+      return splitting(sent, { code: "too-large", message, statusCode: 413 });
+    }
     let response: Response;
     try {
       const request = { method: "POST", path: "/_bulk", query: this.#query, body, isBulk: true } as const;
