@@ -49,9 +49,10 @@ export class WireDouble {
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
-  static async listen(): Promise<WireDouble> {
+  /** On a free port, or on `port`. */
+  static async listen(port = 0): Promise<WireDouble> {
     const double = new WireDouble();
-    double.#server.listen(0, "127.0.0.1");
+    double.#server.listen(port, "127.0.0.1");
     await once(double.#server, "listening");
     return double;
   }

@@ -200,7 +200,6 @@ async function makeClient(options: MongoConnectionOptions, clock: Clock = system
 /** The driver's options, set for bad links. */
 async function clientOptions(options: MongoConnectionOptions): Promise<MongoClientOptions> {
   const { user, password, mechanism } = options;
-  const needsAuth = user !== undefined || mechanism === "MONGODB-X509";
   const [ca, cert, key] = await Promise.all([
     pem(options.ca, "CA"),
     pem(options.cert, "certificate"),
@@ -228,9 +227,8 @@ async function clientOptions(options: MongoConnectionOptions): Promise<MongoClie
     appName: options.appName ?? "node-red-contrib-resilient-exporters",
     ignoreUndefined: true,
     ...options.extra,
-    ...(needsAuth && {
-      auth: { ...(user !== undefined && { username: user }), ...(password !== undefined && { password }) },
-    }),
+    // X.509 has a user without a password; the driver takes an empty one for none.
+    ...(user !== undefined && { auth: { username: user, password: password ?? "" } }),
     ...(mechanism !== undefined && { authMechanism: mechanism }),
     ...(options.authSource !== undefined && { authSource: options.authSource }),
     ...(options.tls && { tls: true }),
