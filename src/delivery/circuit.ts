@@ -84,6 +84,8 @@ export class Circuit {
 
   /** The network is back: try soon, whatever was wrong (behind a captive portal even certificates look wrong). */
   hurry(nowMs: number): boolean {
+    // Everyone who comes back is such news to the others: drawing lots again each time would end in a stampede.
+    if (this.#state.kind === "open" && this.#state.retryAtMs <= nowMs + WAKE_JITTER_MS) return false;
     return this.#retryAt(nowMs + this.#random() * WAKE_JITTER_MS);
   }
 
