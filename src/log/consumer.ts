@@ -1,0 +1,449 @@
+/**
+ * One reader of a log: hands out records in order, remembers what is taken and what is confirmed, and says how far it
+ * is. Where records come from (memory, then disk) is asked of the log; writing cursors down is the log's business too.
+ */
+import type { Backlog, RecordSource, TakeLimits } from "../delivery/source.js";
+import type { LogRecord, Offset } from "../record.js";
+import type { AcceptedAt, BlockRecord, ReadPosition, RecordBlock } from "./block.js";
+import type { Cursor } from "./cursor.js";
+import { RangeSet } from "./ranges.js";
+
+/**
+ * Confirmed ranges above the cursor that are kept at most: each costs a few bytes in every cursor block. A consumer that
+ * would need more stops reading ahead until its lowest records are confirmed.
+ */
+export const MAX_CONFIRMED_RANGES = 1_000;
+
+/** How far `take` looks past records whose destination waits; each of them is held in memory meanwhile. */
+const MAX_PASSED_OVER_RECORDS = 1_000;
+const MAX_PASSED_OVER_BYTES = 1024 * 1024;
+
+/** What a consumer needs of its log. */
+export interface ConsumerLog {
+  readonly nextOffset: number;
+  readonly acceptedAt: AcceptedAt;
+  /**
+   * The block with the lowest record at or above `offset`. Undefined when there is none yet.
+   * `reader` keeps what is needed to go on from there.
+   */
+  blockAt(offset: number, reader: BlockSource): Promise<RecordBlock | undefined>;
+  onConfirmed(consumer: LogConsumer): void;
+  /** Bytes of what lies at or above `offset`, in memory and on disk. */
+  bytesFrom(offset: number): number;
+}
+
+/** The open files of one reader; the log fills it. */
+export interface BlockSource {
+  close(): Promise<void>;
+}
+
+interface Mark {
+  readonly offset: number;
+  readonly acceptedAtMs: number;
+}
+
+export class LogConsumer implements RecordSource {
+  readonly id: string;
+  readonly #log: ConsumerLog;
+  readonly #source: BlockSource;
+
+  /** Everything below is confirmed. */
+  #cursor: number;
+  readonly #confirmed: RangeSet;
+  readonly #taken = new RangeSet();
+  #state: Buffer | undefined;
+  /** What may be written down: the target has made it durable. */
+  #settled: Cursor;
+  #version = 0;
+  #settledVersion = 0;
+  settle: (() => Promise<void>) | undefined;
+
+  /** Next offset to look at for `take`. */
+  #head: number;
+  #block: RecordBlock | undefined;
+  #position: ReadPosition | undefined;
+  #held: BlockRecord | undefined;
+  /** Records that `skip` passed over, in order. */
+  #passedOver: BlockRecord[] = [];
+  #passedOverBytes = 0;
+  #waiting: (() => void) | undefined;
+  #taking = false;
+  readonly #listeners = new Set<() => void>();
+  #marks: Mark[] = [];
+
+  constructor(id: string, cursor: Cursor, log: ConsumerLog, source: BlockSource) {
+    this.id = id;
+    this.#log = log;
+    this.#source = source;
+    this.#cursor = cursor.offset;
+    this.#confirmed = RangeSet.of(cursor.ranges);
+    this.#state = cursor.state;
+    this.#settled = cursor;
+    this.#head = cursor.offset;
+  }
+
+  get offset(): Offset {
+    return this.#cursor as Offset;
+  }
+
+  get state(): Uint8Array | undefined {
+    return this.#state;
+  }
+
+  isConfirmed(offset: number): boolean {
+    return offset < this.#cursor || this.#confirmed.has(offset);
+  }
+
+  hasConfirmedIn(from: number, to: number): boolean {
+    return from < this.#cursor || this.#confirmed.countIn(from, to) > 0;
+  }
+
+  /** True when something was confirmed that is not settled yet. */
+  get isUnsettled(): boolean {
+    return this.#settledVersion !== this.#version;
+  }
+
+  /** How far this consumer is for sure: what a cursor block says of it. */
+  get settled(): Cursor {
+    if (this.settle === undefined && this.isUnsettled) this.#settleAt(this.#version, this.#current());
+    return this.#settled;
+  }
+
+  #current(): Cursor {
+    return { offset: this.#cursor, ranges: [...this.#confirmed], state: this.#state };
+  }
+
+  #settleAt(version: number, cursor: Cursor): void {
+    this.#settled = cursor;
+    this.#settledVersion = version;
+  }
+
+  /** Has the target make durable what it confirmed, and only then counts it. */
+  async settleNow(): Promise<void> {
+    if (this.settle === undefined || !this.isUnsettled) return;
+    const version = this.#version;
+    const cursor = this.#current();
+    await this.settle();
+    this.#settleAt(version, cursor);
+  }
+
+  get untaken(): number {
+    return Math.max(0, this.#log.nextOffset - this.#head);
+  }
+
+  async take(limits: TakeLimits, signal: AbortSignal): Promise<LogRecord[]> {
+    if (this.#taking) throw new Error("take is called once at a time");
+    this.#taking = true;
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        const batch = new TakenBatch(limits);
+        await this.#fill(batch, signal);
+        const first = batch.records[0];
+        if (first !== undefined) {
+          if (first.offset > (this.#marks.at(-1)?.offset ?? -1)) this.#mark(first.offset, first.acceptedAtMs);
+          return batch.records;
+        }
+        await this.#untilChanged(signal);
+      }
+    } finally {
+      this.#taking = false;
+    }
+  }
+
+  async #fill(batch: TakenBatch, signal: AbortSignal): Promise<void> {
+    this.#takePassedOver(batch);
+    try {
+      while (!batch.isFull && this.#mayReadAhead()) {
+        this.#takeFromBlock(batch);
+        if (batch.isFull || !(await this.#nextBlock(signal))) break;
+      }
+    } catch (error) {
+      this.release(batch.records);
+      throw error;
+    }
+  }
+
+  #takePassedOver(batch: TakenBatch): void {
+    if (this.#passedOver.length === 0) return;
+    const rest: BlockRecord[] = [];
+    for (const record of this.#passedOver) {
+      if (batch.isFull || batch.skips(record) || !batch.add(record)) {
+        rest.push(record);
+        continue;
+      }
+      this.#passedOverBytes -= record.bytes.length;
+      this.#taken.add(record.coversFrom, record.offset + 1);
+    }
+    this.#passedOver = rest;
+  }
+
+  /** Takes what the block at hand still has. */
+  #takeFromBlock(batch: TakenBatch): void {
+    let from = -1;
+    let to = -1;
+    while (!batch.isFull && this.#mayReadAhead()) {
+      const record = this.#nextInBlock();
+      if (record === undefined) break;
+      if (batch.skips(record)) {
+        const kept = record.detached();
+        this.#passedOver.push(kept);
+        this.#passedOverBytes += kept.bytes.length;
+        continue;
+      }
+      if (!batch.add(record)) {
+        this.#hold(record);
+        break;
+      }
+      // One range for a run of records, not one call for each.
+      if (record.coversFrom !== to) {
+        this.#taken.add(from, to);
+        from = record.coversFrom;
+      }
+      to = record.offset + 1;
+    }
+    this.#taken.add(from, to);
+  }
+
+  /** Keeps a record that was read but does not fit, as the next to be taken. */
+  #hold(record: BlockRecord): void {
+    this.#held = record;
+    this.#head = record.coversFrom;
+  }
+
+  #mayReadAhead(): boolean {
+    return (
+      this.#confirmed.size < MAX_CONFIRMED_RANGES &&
+      this.#passedOver.length < MAX_PASSED_OVER_RECORDS &&
+      this.#passedOverBytes < MAX_PASSED_OVER_BYTES
+    );
+  }
+
+  /** Goes to the block that has the next record; false when there is none yet. */
+  async #nextBlock(signal: AbortSignal): Promise<boolean> {
+    while (this.#head < this.#log.nextOffset) {
+      const head = this.#head;
+      const next = this.#log.nextOffset;
+      const block = await this.#log.blockAt(head, this.#source);
+      signal.throwIfAborted();
+      if (head !== this.#head) continue; // something was given back meanwhile: look again from there
+      if (block === this.#block && block !== undefined) return false; // read to its end: nothing was appended since
+      if (block === undefined) {
+        // Offsets without records, at the end: nothing will ever come of them.
+        this.#head = next;
+        this.#passHole(head, next);
+        return false;
+      }
+      this.#block = block;
+      this.#position = block.start();
+      return true;
+    }
+    return false;
+  }
+
+  /** The next record of the block at hand that is neither taken nor confirmed. */
+  #nextInBlock(): BlockRecord | undefined {
+    const held = this.#held;
+    if (held !== undefined) {
+      this.#held = undefined;
+      this.#head = held.offset + 1;
+      return held;
+    }
+    const block = this.#block;
+    if (block === undefined) return undefined;
+    for (;;) {
+      const record = block.read(this.#position!, this.#head, this.#log.acceptedAt);
+      if (record === undefined) return undefined;
+      const { offset } = record;
+      if (offset < this.#head) continue;
+      const from = this.#head;
+      this.#head = offset + 1;
+      if (!this.#taken.has(offset) && !this.isConfirmed(offset)) return record;
+      this.#passHole(from, offset);
+    }
+  }
+
+  #untilChanged(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        this.#waiting = undefined;
+        signal.removeEventListener("abort", onAbort);
+      };
+      const onAbort = (): void => {
+        end();
+        reject(signal.reason as Error);
+      };
+      this.#waiting = () => {
+        end();
+        resolve();
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  /** Called by the log when a record was appended. */
+  appended(offset: number, acceptedAtMs: number): void {
+    if (this.#cursor === offset) this.#mark(offset, acceptedAtMs);
+    if (this.#waiting === undefined && this.#listeners.size === 0) return;
+    this.#waiting?.();
+    if (this.#head === offset) for (const listener of this.#listeners) listener();
+  }
+
+  #mark(offset: number, acceptedAtMs: number): void {
+    this.#marks.push({ offset, acceptedAtMs });
+  }
+
+  /**
+   * Called by the log at open. Moves the cursor to the oldest record that waits (offsets without one are done), and
+   * notes when that was accepted; the rest of the queue need not be read for it.
+   */
+  async findOldest(): Promise<void> {
+    const next = this.#log.nextOffset;
+    for await (const { offset, acceptedAtMs } of this.unconfirmed()) {
+      this.skipTo(offset);
+      this.#mark(offset, acceptedAtMs);
+      return;
+    }
+    this.skipTo(next);
+  }
+
+  confirm(records: readonly LogRecord[], state?: Uint8Array): void {
+    this.#eachRun(records, (from, to) => {
+      this.#taken.remove(from, to);
+      this.#confirmed.add(from, to);
+    });
+    this.#afterConfirm(state);
+  }
+
+  /** Counts everything below `offset` as done: dropped by the log, or not wanted any more. */
+  skipTo(offset: number): void {
+    if (offset <= this.#cursor) return;
+    this.#confirmed.add(this.#cursor, offset);
+    if (this.#head < offset) this.#seek(offset);
+    this.#forgetPassedOver((record) => record.offset < offset);
+    this.#taken.removeBelow(offset);
+    this.#afterConfirm(undefined);
+  }
+
+  /** Offsets without a record are done for everyone; in front of a record that is taken, its confirmation says so. */
+  #passHole(from: number, to: number): void {
+    if (this.#confirmed.firstGap(Math.max(from, this.#cursor)) >= to) return;
+    this.#confirmed.add(from, to);
+    this.#afterConfirm(undefined);
+  }
+
+  #afterConfirm(state: Uint8Array | undefined): void {
+    const lowest = this.#confirmed.first;
+    if (lowest !== undefined && lowest.from <= this.#cursor) {
+      this.#cursor = Math.max(this.#cursor, lowest.to);
+      this.#confirmed.removeBelow(this.#cursor);
+    }
+    if (state !== undefined) this.#state = Buffer.from(state);
+    this.#version++;
+    while (this.#marks.length > 1 && this.#marks[1]!.offset <= this.#cursor) this.#marks.shift();
+    if (this.#cursor >= this.#log.nextOffset) this.#marks.length = 0;
+    this.#log.onConfirmed(this);
+    this.#waiting?.();
+  }
+
+  release(records: readonly LogRecord[]): void {
+    let lowest = this.#head;
+    this.#eachRun(records, (from, to) => {
+      this.#taken.remove(from, to);
+      lowest = Math.min(lowest, from);
+    });
+    if (lowest < this.#head) this.#seek(lowest);
+    this.#waiting?.();
+    for (const listener of this.#listeners) listener();
+  }
+
+  #seek(head: number): void {
+    this.#head = head;
+    this.#forgetPassedOver(({ offset }) => offset >= head); // they are read again
+    this.#block = undefined;
+    this.#position = undefined;
+    this.#held = undefined;
+  }
+
+  #forgetPassedOver(which: (record: BlockRecord) => boolean): void {
+    if (this.#passedOver.length === 0) return;
+    this.#passedOver = this.#passedOver.filter((record) => !which(record));
+    this.#passedOverBytes = this.#passedOver.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  }
+
+  #eachRun(records: readonly LogRecord[], use: (from: number, to: number) => void): void {
+    let from = -1;
+    let to = -1;
+    for (const record of records) {
+      const { coversFrom, offset } = record as BlockRecord;
+      if (coversFrom !== to) {
+        if (to >= 0) use(from, to);
+        from = coversFrom;
+      }
+      to = offset + 1;
+    }
+    if (to >= 0) use(from, to);
+  }
+
+  async *unconfirmed(): AsyncGenerator<LogRecord> {
+    for (let offset = this.#cursor; offset < this.#log.nextOffset;) {
+      const block = await this.#log.blockAt(offset, this.#source);
+      if (block === undefined) return;
+      const position = block.start();
+      for (;;) {
+        const record = block.read(position, offset, this.#log.acceptedAt);
+        if (record === undefined) break;
+        if (record.offset < offset) continue;
+        offset = record.offset + 1;
+        if (!this.isConfirmed(record.offset)) yield record;
+      }
+    }
+  }
+
+  backlog(): Backlog {
+    const next = this.#log.nextOffset;
+    const records = next - this.#cursor - this.#confirmed.countIn(this.#cursor, next);
+    if (records <= 0) return { records: 0, bytes: 0, oldestAcceptedAtMs: undefined };
+    return { records, bytes: this.#log.bytesFrom(this.#cursor), oldestAcceptedAtMs: this.#marks[0]?.acceptedAtMs };
+  }
+
+  onAvailable(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Lets go of files. */
+  close(): Promise<void> {
+    this.#seek(this.#head);
+    return this.#source.close();
+  }
+}
+
+/** The records of one `take`, within its limits. */
+class TakenBatch {
+  readonly records: LogRecord[] = [];
+  readonly #limits: TakeLimits;
+  #bytes = 0;
+
+  constructor(limits: TakeLimits) {
+    this.#limits = limits;
+  }
+
+  get isFull(): boolean {
+    return (
+      this.records.length >= this.#limits.records || (this.#bytes >= this.#limits.bytes && this.records.length > 0)
+    );
+  }
+
+  skips(record: LogRecord): boolean {
+    return this.#limits.skip?.(record) === true;
+  }
+
+  /** False when the record does not fit behind others. */
+  add(record: LogRecord): boolean {
+    if (this.records.length > 0 && this.#bytes + record.bytes.length > this.#limits.bytes) return false;
+    this.#bytes += record.bytes.length;
+    this.records.push(record);
+    return true;
+  }
+}

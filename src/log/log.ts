@@ -1,0 +1,633 @@
+/**
+ * The log: an append-only queue with one cursor per consumer. Records live in the tail in memory; what is still
+ * unconfirmed when a write round comes goes to segments on disk. When rounds happen is `flush.ts`; what a folder says at
+ * open is `recovery.ts`; the bytes and the rules of their order are FORMAT.md. One round at a time.
+ */
+import { dirname } from "node:path";
+import type { Clock } from "../clock.js";
+import { type Files, isErrno } from "../files.js";
+import type { Encoded, Offset, Routing } from "../record.js";
+import { newIdBase } from "../uuid.js";
+import type { AcceptedAt } from "./block.js";
+import type { Compression } from "./compression.js";
+import { type BlockSource, LogConsumer } from "./consumer.js";
+import {
+  type Cursor,
+  type Cursors,
+  encodeCursorChanges,
+  encodeSnapshot,
+  isConfirmedBy,
+  type Predecessor,
+} from "./cursor.js";
+import { BLOCK_KINDS, encodeSegmentHeader, segmentFileName } from "./frame.js";
+import { LogReader, type SegmentList } from "./reader.js";
+import { type Loss, recover, type Recovered } from "./recovery.js";
+import type { RecordBlock } from "./block.js";
+import { frameBlocks, packCursors, type PackedBlock, packRecords, type Segment, SegmentWriter } from "./segment.js";
+import { type Done, Tail, type TailBlock } from "./tail.js";
+
+export interface LogOptions {
+  readonly folder: string;
+  /** 16 bytes: the identity of this log, the same in every life. */
+  readonly logId: Buffer;
+  readonly files: Files;
+  readonly clock: Clock;
+  readonly random: (bytes: number) => Buffer;
+  readonly compression: Compression;
+  /** Ids of those who read. One that the folder does not know starts at the present. */
+  readonly consumers: readonly string[];
+  /** A segment is sealed before it grows beyond this. */
+  readonly segmentBytes: number;
+  /** Told of bad bytes found while reading, below which something had been safe. */
+  readonly onLoss: (loss: Loss) => void;
+}
+
+/** The disk did not do what was asked; the records are still in memory, and the next round tries again. */
+export class StorageError extends Error {
+  override readonly name = "StorageError";
+  readonly code: string;
+  constructor(message: string, cause: unknown) {
+    super(message, { cause });
+    this.code = (cause as NodeJS.ErrnoException).code ?? "storage";
+  }
+}
+
+/** Errors after which the very same bytes may be written later. After any other the segment is left for good. */
+const MAY_CONTINUE = ["ENOSPC", "EDQUOT", "EAGAIN", "EINTR", "EMFILE", "ENFILE"];
+
+interface Round {
+  readonly blocks: readonly TailBlock[];
+  readonly upTo: number;
+  readonly cursors: Cursors;
+  readonly end: number;
+}
+
+export class Log {
+  readonly #o: LogOptions;
+  readonly #logId: Buffer;
+  readonly #consumers = new Map<string, LogConsumer>();
+  readonly #readers = new Map<LogConsumer, LogReader>();
+  /** Consumers that the folder knows and nobody has opened: they keep their place. */
+  readonly #orphans: Map<string, Cursor>;
+  readonly #newcomerOffset: number;
+  readonly #tail: Tail;
+  #segments: Segment[];
+  #nextSequence: number;
+  #writer: SegmentWriter | undefined;
+  /** A round that a full disk has not taken whole. */
+  #unfinished: Round | undefined;
+  #carries: boolean;
+  /** Cursors as last written, as of the last sync of this life, and the file that has the latter. */
+  #written: Cursors;
+  #durable: Cursors | undefined;
+  #durableHolder: Segment | undefined;
+  /** Names made or removed since the folder was synced; true at first, for what the life before has left. */
+  #folderDirty = true;
+  /** What open saw of the names is durable. */
+  #namesSettled = false;
+  #folderMade: boolean;
+  #busy: Promise<unknown> = Promise.resolve();
+  #closed: Promise<void> | undefined;
+  #lastWriteMs: number;
+  #lastSyncMs: number;
+  #unsyncedSinceMs: number | undefined;
+  /** What open found: losses, torn bytes, files of other logs. */
+  readonly found: Recovered;
+
+  private constructor(options: LogOptions, found: Recovered) {
+    this.#o = options;
+    this.found = found;
+    this.#logId = found.logId;
+    this.#segments = [...found.segments];
+    this.#nextSequence = found.nextSequence;
+    this.#orphans = new Map(found.cursors);
+    this.#written = found.cursors;
+    this.#newcomerOffset = found.newcomerOffset;
+    this.#folderMade = found.segments.length > 0;
+    this.#done = new DoneByAll(this.#consumers, this.#orphans, () => this.nextOffset);
+    this.#tail = new Tail(found.nextOffset, found.carried, (wallMs) => this.#beginBlock(wallMs));
+    this.#carries = found.carried.length > 0;
+    this.#lastWriteMs = this.#lastSyncMs = options.clock.elapsedMs();
+    for (const id of options.consumers) this.#attach(id, this.#orphans.get(id) ?? this.#newcomer());
+  }
+
+  /** @throws {NewerFormatError} and errors of the disk */
+  static async open(options: LogOptions): Promise<Log> {
+    const found = await recover(options.folder, options.logId, options.files, options.compression);
+    const log = new Log(options, found);
+    for (const consumer of log.#consumers.values()) await consumer.findOldest();
+    return log;
+  }
+
+  #newcomer(): Cursor {
+    return { offset: this.#newcomerOffset, ranges: [], state: undefined };
+  }
+
+  #attach(id: string, cursor: Cursor): LogConsumer {
+    const log = this;
+    const { files, compression, onLoss } = this.#o;
+    const list: SegmentList = {
+      get segments() {
+        return log.#segments;
+      },
+      endOf: (segment) => this.#endOf(segment),
+      onDamage(segment, range) {
+        segment.knownBad = [...segment.knownBad, range];
+        onLoss({ kind: "damage", path: segment.path, bytes: range.to - range.from });
+      },
+    };
+    const reader = new LogReader(list, files, compression);
+    const consumer = new LogConsumer(
+      id,
+      cursor,
+      {
+        get nextOffset() {
+          return log.nextOffset;
+        },
+        acceptedAt: this.acceptedAt,
+        blockAt: (offset, source) => this.#blockAt(offset, source),
+        onConfirmed: () => this.#onConfirmed(),
+        bytesFrom: (offset) => this.#bytesFrom(offset),
+      },
+      reader,
+    );
+    this.#orphans.delete(id);
+    this.#consumers.set(id, consumer);
+    this.#readers.set(consumer, reader);
+    return consumer;
+  }
+
+  consumer(id: string): LogConsumer {
+    const consumer = this.#consumers.get(id);
+    if (consumer === undefined) throw new Error(`the log has no consumer ${id}`);
+    return consumer;
+  }
+
+  /** Adds a consumer while running: one that left its place behind goes on there, a new one starts at the present. */
+  addConsumer(id: string): LogConsumer {
+    return (
+      this.#consumers.get(id) ??
+      this.#attach(id, this.#orphans.get(id) ?? { offset: this.nextOffset, ranges: [], state: undefined })
+    );
+  }
+
+  /** Consumers that nobody has opened in this life, with their place. */
+  get orphans(): Cursors {
+    return this.#orphans;
+  }
+
+  /** Forgets a consumer and what only it waited for. */
+  removeConsumer(id: string): void {
+    const consumer = this.#consumers.get(id);
+    this.#consumers.delete(id);
+    this.#orphans.delete(id);
+    if (consumer !== undefined) void this.#readers.get(consumer)?.close();
+    this.#onConfirmed();
+  }
+
+  get nextOffset(): Offset {
+    return this.#tail.nextOffset as Offset;
+  }
+
+  readonly acceptedAt: AcceptedAt = (block, elapsedMs) => block.baseTimeMs + (elapsedMs - block.baseElapsedMs);
+
+  #beginBlock(wallMs: number): { idBase: Buffer; bootId: Buffer } {
+    return { idBase: newIdBase(wallMs, this.#o.random(10)), bootId: Buffer.from(this.#o.clock.bootId) };
+  }
+
+  /** Accepts one record: JSON text, or a payload as `codec.ts` encodes it. Never waits, never fails. */
+  append(payload: string | Encoded, routing: Routing): Offset {
+    if (this.#closed !== undefined) throw new Error("the log is closed");
+    const { clock } = this.#o;
+    const offset = this.#tail.append(payload, routing, clock.elapsedMs(), clock);
+    for (const consumer of this.#consumers.values()) consumer.appended(offset, this.#tail.lastAcceptedAtMs);
+    return offset as Offset;
+  }
+
+  /** Bytes of records in memory that are not written yet. */
+  get unwrittenBytes(): number {
+    return this.#tail.unwrittenBytes;
+  }
+
+  /** Bytes of records in memory that no sync has freed yet. */
+  get memoryBytes(): number {
+    return this.#tail.bytes;
+  }
+
+  /** Bytes of this log's files. */
+  get diskBytes(): number {
+    return this.#segments.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  get segmentCount(): number {
+    return this.#segments.length;
+  }
+
+  #bytesFrom(offset: number): number {
+    let bytes = this.#tail.bytes;
+    for (const segment of this.#segments) if (this.#endOf(segment) > offset) bytes += segment.size;
+    return bytes;
+  }
+
+  /** When the next write round is due, in the clock's elapsed ms; undefined when there is nothing to write. */
+  writeDueMs(intervalMs: number): number | undefined {
+    const oldest = this.#tail.oldestUnwrittenMs(this.#done);
+    if (oldest !== undefined) return oldest + intervalMs;
+    if (this.#segments.length > 0 && this.#cursorsMoved() && !this.#onlyUnlink()) return this.#lastWriteMs + intervalMs;
+    return undefined;
+  }
+
+  /** When the next sync round is due, likewise. */
+  syncDueMs(intervalMs: number): number | undefined {
+    if (this.#unsyncedSinceMs !== undefined) return this.#unsyncedSinceMs + intervalMs;
+    const unsettled = [...this.#consumers.values()].some(
+      (consumer) => consumer.settle !== undefined && consumer.isUnsettled,
+    );
+    if (unsettled || this.#deadSegments().length > 0) return this.#lastSyncMs + intervalMs;
+    return undefined;
+  }
+
+  // ---- reading
+
+  async #blockAt(offset: number, source: BlockSource): Promise<RecordBlock | undefined> {
+    const reader = source as LogReader;
+    for (;;) {
+      const below = this.#tail.firstOffset;
+      if (offset < below && this.#segments.length > 0) {
+        const block = await reader.blockAt(offset, below);
+        if (block !== undefined) return block;
+        // A sync may have moved records from memory to where we had just looked.
+        if (this.#tail.firstOffset !== below) continue;
+      }
+      return this.#tail.blockAt(offset);
+    }
+  }
+
+  #endOf(segment: Segment): number {
+    if (segment.end !== undefined) return segment.end;
+    const successor = this.#segments[this.#segments.indexOf(segment) + 1];
+    return successor?.base ?? Number.POSITIVE_INFINITY;
+  }
+
+  // ---- confirming
+
+  /** What everyone has confirmed, orphans included. */
+  readonly #done: Done;
+
+  #onConfirmed(): void {
+    this.#tail.dropDone(this.#done);
+  }
+
+  /** Cursors as they stand in the page cache, and on the disk for sure. */
+  get writtenCursors(): Cursors {
+    return this.#written;
+  }
+
+  get durableCursors(): Cursors | undefined {
+    return this.#durable;
+  }
+
+  #cursorView(): Map<string, Cursor> {
+    const view = new Map<string, Cursor>(this.#orphans);
+    for (const [id, consumer] of this.#consumers) view.set(id, consumer.settled);
+    return view;
+  }
+
+  #changedCursors(view: Cursors): Map<string, Cursor | null> {
+    const changes = new Map<string, Cursor | null>();
+    for (const [id, cursor] of view) if (this.#written.get(id) !== cursor) changes.set(id, cursor);
+    for (const id of this.#written.keys()) if (!view.has(id)) changes.set(id, null);
+    return changes;
+  }
+
+  #cursorsMoved(): boolean {
+    return this.#changedCursors(this.#cursorView()).size > 0;
+  }
+
+  // ---- rounds
+
+  /** One after the other: a round sees what the one before has done. */
+  #exclusively<T>(round: () => Promise<T>): Promise<T> {
+    const running = this.#busy.then(round);
+    this.#busy = running.catch(() => undefined); // the caller hears of it; the next round only waits
+    return running;
+  }
+
+  /** Writes what is unconfirmed to the page cache: it survives the death of the process. @throws {StorageError} */
+  write(): Promise<void> {
+    return this.#exclusively(() => this.#write(false));
+  }
+
+  /** Writes, makes it survive a power cut, and deletes what nobody needs any more. @throws {StorageError} */
+  sync(): Promise<void> {
+    return this.#exclusively(() => this.#sync());
+  }
+
+  async #write(evenEmpty: boolean): Promise<void> {
+    this.#lastWriteMs = this.#o.clock.elapsedMs();
+    await this.#finishRound();
+    const { compression, clock } = this.#o;
+    const blocks = this.#tail.takeUnwritten(this.#done);
+    const upTo = this.nextOffset;
+    const view = this.#cursorView();
+    const changes = this.#changedCursors(view);
+    if (blocks.length === 0 && !evenEmpty) {
+      if (changes.size === 0 || this.#segments.length === 0 || this.#onlyUnlink()) return;
+    }
+    const packed: PackedBlock[] = [];
+    for (const { kept } of blocks) packed.push(await packRecords(kept, compression));
+    const bytes = packed.reduce((sum, { stored }) => sum + stored.length, 0);
+    if (this.#writer !== undefined && this.#writer.end + bytes > this.#o.segmentBytes) await this.#seal();
+    let writer = this.#writer;
+    let framed: Buffer;
+    if (writer === undefined) {
+      // A snapshot begins every file, so that it can speak for all.
+      writer = await this.#beginSegment(blocks, upTo);
+      const header = encodeSegmentHeader({ ...writer.segment, logId: this.#logId, createdMs: clock.wallMs() });
+      const body = encodeSnapshot({
+        nextOffset: this.nextOffset,
+        firstSequence: this.#segments[0]!.sequence,
+        predecessor: this.#predecessor(),
+        carries: this.#carries,
+        cursors: view,
+      });
+      packed.unshift(await packCursors(BLOCK_KINDS.snapshot, body, clock.wallMs(), compression));
+      framed = Buffer.concat([header, frameBlocks(packed, writer.segment.epoch, header.length, 0)]);
+    } else {
+      if (changes.size > 0) {
+        const body = encodeCursorChanges(changes);
+        packed.unshift(await packCursors(BLOCK_KINDS.cursors, body, clock.wallMs(), compression));
+      }
+      framed = frameBlocks(packed, writer.segment.epoch, writer.end, writer.segment.provenLength);
+    }
+    this.#carries = false;
+    this.#unfinished = { blocks, upTo, cursors: view, end: writer.end + framed.length };
+    for (const { kept } of blocks) writer.segment.end = Math.max(writer.segment.end ?? 0, kept.last + 1);
+    await this.#writing(() => writer.append(framed));
+    this.#roundDone();
+  }
+
+  async #finishRound(): Promise<void> {
+    const writer = this.#writer;
+    if (this.#unfinished === undefined || writer === undefined) return;
+    await this.#writing(() => writer.finish());
+    this.#roundDone();
+  }
+
+  #roundDone(): void {
+    const { blocks, upTo, cursors, end } = this.#unfinished!;
+    this.#unfinished = undefined;
+    this.#written = cursors;
+    this.#tail.wrote(blocks, upTo, end);
+    if (blocks.length > 0) this.#unsyncedSinceMs ??= this.#lastWriteMs;
+  }
+
+  async #writing(write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      if (!isErrno(error, ...MAY_CONTINUE)) await this.#abandon();
+      throw new StorageError(`The queue could not be written to ${this.#o.folder}: ${(error as Error).message}`, error);
+    }
+  }
+
+  #predecessor(): Predecessor | undefined {
+    const previous = this.#segments.at(-2);
+    if (previous === undefined) return undefined;
+    return { epoch: previous.epoch, provenLength: previous.provenLength, badRanges: previous.knownBad };
+  }
+
+  async #beginSegment(blocks: readonly TailBlock[], upTo: number): Promise<SegmentWriter> {
+    const { folder, files, random } = this.#o;
+    try {
+      if (!this.#folderMade) {
+        await files.makeFolder(folder);
+        await files.syncFolder(dirname(folder));
+        this.#folderMade = true;
+      }
+      // Never create while a creation or removal is unsynced: a gap in the names would look like a deletion by hand.
+      if (this.#folderDirty) await this.#syncFolder();
+      const base = Math.min(blocks[0]?.kept.first ?? upTo, this.#writtenEnd());
+      const name = { sequence: this.#nextSequence, base, epoch: random(4).readUInt32LE(0) };
+      const path = `${folder}/${segmentFileName(name)}`;
+      const segment: Segment = { ...name, path, size: 0, end: base, provenLength: 0, knownBad: [], growing: true };
+      this.#folderDirty = true;
+      const writer = await SegmentWriter.create(segment, files);
+      this.#nextSequence++;
+      this.#segments.push(segment);
+      return (this.#writer = writer);
+    } catch (error) {
+      throw new StorageError(`No queue file could be made in ${folder}: ${(error as Error).message}`, error);
+    }
+  }
+
+  /** One past the last record in any segment: offsets from there to the next record were lost in a crash, or never used. */
+  #writtenEnd(): number {
+    if (this.#segments.length === 0) return this.nextOffset;
+    return Math.max(...this.#segments.map((segment) => this.#endOf(segment)));
+  }
+
+  async #syncFolder(): Promise<void> {
+    await this.#o.files.syncFolder(this.#o.folder);
+    this.#folderDirty = false;
+    this.#namesSettled = true;
+  }
+
+  /** Syncs the segment and lets it rest: only then may another be made. */
+  async #seal(): Promise<void> {
+    const writer = this.#writer!;
+    await this.#syncWriter(writer);
+    writer.segment.growing = false;
+    this.#writer = undefined;
+    await this.#closing(writer);
+  }
+
+  /** A segment whose bytes cannot be trusted any more: what it has unsynced is written again, elsewhere. */
+  async #abandon(): Promise<void> {
+    const writer = this.#writer!;
+    writer.segment.growing = false;
+    this.#writer = undefined;
+    this.#unfinished = undefined;
+    this.#unsyncedSinceMs = undefined;
+    this.#tail.unwrite();
+    this.#carries = true;
+    this.#written = this.#durable ?? new Map();
+    await this.#closing(writer);
+  }
+
+  async #closing(writer: SegmentWriter): Promise<void> {
+    try {
+      await writer.close();
+    } catch (error) {
+      // Everything in it that counts was synced before, or is written again: the handle is all that is lost.
+      if (!isErrno(error, "EIO", "EBADF", "ENOSPC", "EDQUOT")) throw error;
+    }
+  }
+
+  async #syncWriter(writer: SegmentWriter): Promise<void> {
+    const to = writer.wholeEnd;
+    const cursors = this.#written;
+    try {
+      await writer.sync();
+    } catch (error) {
+      // A second fdatasync would succeed on pages that were marked clean, and prove nothing.
+      await this.#abandon();
+      throw new StorageError(`The queue could not be synced in ${this.#o.folder}: ${(error as Error).message}`, error);
+    }
+    try {
+      if (this.#folderDirty) await this.#syncFolder();
+    } catch (error) {
+      throw new StorageError(`The folder ${this.#o.folder} could not be synced: ${(error as Error).message}`, error);
+    }
+    writer.segment.provenLength = to;
+    this.#durable = cursors;
+    this.#durableHolder = writer.segment;
+    this.#unsyncedSinceMs = undefined;
+    this.#tail.synced(to);
+  }
+
+  async #sync(): Promise<void> {
+    this.#lastSyncMs = this.#o.clock.elapsedMs();
+    let settleFailure: unknown;
+    for (const consumer of this.#consumers.values()) {
+      try {
+        await consumer.settleNow();
+      } catch (error) {
+        settleFailure ??= error; // its cursor stays where it was; the others go on
+      }
+    }
+    const wantsCursors = this.#deadSegments().length > 0 && !this.#onlyUnlink();
+    await this.#write(wantsCursors && this.#writer === undefined);
+    const writer = this.#writer;
+    if (writer !== undefined && writer.wholeEnd > writer.segment.provenLength && !this.#onlyUnlink()) {
+      if (this.#unsyncedSinceMs !== undefined || wantsCursors) await this.#syncWriter(writer);
+    }
+    await this.#deleteDead();
+    if (settleFailure !== undefined) throw settleFailure;
+  }
+
+  // ---- deleting
+
+  #lowest(cursors: Cursors): number {
+    let lowest = this.nextOffset as number;
+    for (const { offset } of cursors.values()) lowest = Math.min(lowest, offset);
+    return lowest;
+  }
+
+  /** The oldest segments that no cursor needs any more, as the cursors stand in memory. */
+  #deadSegments(cursors: Cursors = this.#cursorView()): Segment[] {
+    if (this.#segments.length === 0) return [];
+    const lowest = this.#lowest(cursors);
+    const alive = this.#segments.findIndex((segment) => this.#endOf(segment) > lowest);
+    return alive < 0 ? this.#segments : this.#segments.slice(0, alive);
+  }
+
+  /** One file, and nothing in it is needed: it just goes, nothing is written for that. */
+  #onlyUnlink(): boolean {
+    return this.#segments.length === 1 && this.#unfinished === undefined && this.#deadSegments().length === 1;
+  }
+
+  async #deleteDead(): Promise<void> {
+    if (this.#onlyUnlink()) return this.#unlink([...this.#segments]);
+    if (this.#durable === undefined) return;
+    const view = this.#cursorView();
+    for (const id of view.keys()) if (!this.#durable.has(id)) return;
+    const dead = this.#deadSegments(this.#durable);
+    // The file with the newest durable cursors goes last, when the others are gone for good.
+    const first = dead.filter((segment) => segment !== this.#durableHolder && !segment.growing);
+    if (first.length === 0) return;
+    await this.#unlink(first);
+    if (this.#onlyUnlink()) {
+      await this.#removing(() => this.#syncFolder());
+      await this.#unlink([...this.#segments]);
+    }
+  }
+
+  async #unlink(segments: readonly Segment[]): Promise<void> {
+    await this.#removing(async () => {
+      // What open saw of the names becomes durable before anything follows from it.
+      if (!this.#namesSettled) await this.#syncFolder();
+      for (const segment of segments) {
+        if (segment === this.#writer?.segment) {
+          const writer = this.#writer;
+          segment.growing = false;
+          this.#writer = undefined;
+          this.#unsyncedSinceMs = undefined;
+          await this.#closing(writer);
+        }
+        for (const reader of this.#readers.values()) await reader.forget(segment);
+        await this.#o.files.remove(segment.path).catch((error: unknown) => {
+          if (!isErrno(error, "ENOENT")) throw error; // deleted by hand: nothing left to delete
+        });
+        this.#folderDirty = true;
+        this.#segments = this.#segments.filter((other) => other !== segment);
+      }
+      if (this.#segments.length === 0) this.#durable = this.#durableHolder = undefined;
+    });
+  }
+
+  async #removing(remove: () => Promise<void>): Promise<void> {
+    try {
+      await remove();
+    } catch (error) {
+      throw new StorageError(`Queue files could not be removed: ${(error as Error).message}`, error);
+    }
+  }
+
+  // ---- closing
+
+  /** Writes, syncs, and proves it with a last block. Safe to call twice; nothing is accepted afterwards. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#exclusively(async () => {
+      try {
+        await this.#sync();
+        if (this.#writer !== undefined) await this.#proveTail(this.#writer);
+      } finally {
+        for (const consumer of this.#consumers.values()) await consumer.close();
+        if (this.#writer !== undefined) await this.#closing(this.#writer);
+      }
+    }));
+  }
+
+  /** A block that tells that everything before it was synced, so that the next life need not repeat it. */
+  async #proveTail(writer: SegmentWriter): Promise<void> {
+    if (writer.segment.provenLength < writer.wholeEnd || !writer.isWhole) return;
+    const { compression, clock } = this.#o;
+    const body = encodeCursorChanges(this.#cursorView());
+    const block = await packCursors(BLOCK_KINDS.cursors, body, clock.wallMs(), compression);
+    const framed = frameBlocks([block], writer.segment.epoch, writer.end, writer.segment.provenLength);
+    await this.#writing(() => writer.append(framed));
+  }
+}
+
+/** Confirmed by every consumer, and below the place of each orphan. */
+class DoneByAll implements Done {
+  readonly #consumers: ReadonlyMap<string, LogConsumer>;
+  readonly #orphans: Cursors;
+  readonly #next: () => number;
+
+  constructor(consumers: ReadonlyMap<string, LogConsumer>, orphans: Cursors, next: () => number) {
+    this.#consumers = consumers;
+    this.#orphans = orphans;
+    this.#next = next;
+  }
+
+  get below(): number {
+    let below = this.#next();
+    for (const { offset } of this.#consumers.values()) below = Math.min(below, offset);
+    for (const { offset } of this.#orphans.values()) below = Math.min(below, offset);
+    return below;
+  }
+
+  has(offset: number): boolean {
+    for (const consumer of this.#consumers.values()) if (!consumer.isConfirmed(offset)) return false;
+    for (const cursor of this.#orphans.values()) if (!isConfirmedBy(cursor, offset)) return false;
+    return true;
+  }
+
+  mayHave(from: number, to: number): boolean {
+    for (const consumer of this.#consumers.values()) if (!consumer.hasConfirmedIn(from, to)) return false;
+    for (const { offset, ranges } of this.#orphans.values()) if (offset <= from && ranges.length === 0) return false;
+    return true;
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * Reads records from the segments of a log in order of offset. Segments overlap when one repeats what another could not
+ * prove; where one of them is damaged the other may still have the record, so neighbours are merged, block by block.
+ */
+import type { Files } from "../files.js";
+import { RecordBlock } from "./block.js";
+import { BytesError } from "./bytes.js";
+import type { Compression } from "./compression.js";
+import { BLOCK_KINDS } from "./frame.js";
+import type { BlockSource } from "./consumer.js";
+import { type Range, RangeSet } from "./ranges.js";
+import { type Segment, SegmentReader } from "./segment.js";
+
+/** The segments to read from, as they are now. */
+export interface SegmentList {
+  readonly segments: readonly Segment[];
+  /** One past the last offset that may be in a segment, as far as is known. */
+  endOf(segment: Segment): number;
+  /** Bad bytes that no one has told of, found while reading: what lay there is lost. */
+  onDamage(segment: Segment, range: Range): void;
+}
+
+class Stream {
+  readonly segment: Segment;
+  readonly #reader: SegmentReader;
+  readonly #list: SegmentList;
+  #badTold = 0;
+  peeked: RecordBlock | undefined;
+
+  constructor(segment: Segment, reader: SegmentReader, list: SegmentList) {
+    this.segment = segment;
+    this.#reader = reader;
+    this.#list = list;
+  }
+
+  /** Moves `peeked` to the first block that reaches `offset`; false when there is none. */
+  async advanceTo(offset: number): Promise<boolean> {
+    while (this.peeked === undefined || this.peeked.last < offset) {
+      const found = await this.#reader.next();
+      this.#tellDamage();
+      if (found === undefined) {
+        this.peeked = undefined;
+        return false;
+      }
+      const { header, position } = found;
+      if (header.kind !== BLOCK_KINDS.records || header.origin + header.span < offset) continue;
+      try {
+        this.peeked = RecordBlock.decode(await found.body(), header.origin, header.baseTimeMs).measure();
+      } catch (error) {
+        if (!(error instanceof BytesError)) throw error;
+        const end = position + header.storedLength;
+        this.#list.onDamage(this.segment, { from: position, to: end });
+      }
+    }
+    return true;
+  }
+
+  #tellDamage(): void {
+    const known = RangeSet.of(this.segment.knownBad);
+    for (; this.#badTold < this.#reader.bad.length; this.#badTold++) {
+      const { from, to } = this.#reader.bad[this.#badTold]!;
+      const damageTo = Math.min(to, this.segment.provenLength);
+      if (damageTo > from && known.countIn(from, damageTo) < damageTo - from) {
+        this.#list.onDamage(this.segment, { from, to: damageTo });
+      }
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#reader.close();
+  }
+}
+
+export class LogReader implements BlockSource {
+  readonly #list: SegmentList;
+  readonly #files: Files;
+  readonly #compression: Compression;
+  readonly #streams = new Map<Segment, Stream>();
+  /** Read to their end. */
+  readonly #finished = new Set<Segment>();
+  #lastWanted = 0;
+
+  constructor(list: SegmentList, files: Files, compression: Compression) {
+    this.#list = list;
+    this.#files = files;
+    this.#compression = compression;
+  }
+
+  /** The block with the lowest record in `[offset, below)`, or undefined. */
+  async blockAt(offset: number, below: number): Promise<RecordBlock | undefined> {
+    if (offset < this.#lastWanted) await this.close();
+    this.#lastWanted = offset;
+    let best: RecordBlock | undefined;
+    let bestFirst = below;
+    for (const segment of [...this.#list.segments]) {
+      if (this.#finished.has(segment) || segment.base >= bestFirst) continue;
+      if (this.#list.endOf(segment) <= offset) {
+        if (!segment.growing) await this.#finish(segment);
+        continue;
+      }
+      const block = await this.#peek(segment, offset);
+      if (block === undefined) continue;
+      const first = firstFrom(block, offset);
+      if (first < bestFirst) [best, bestFirst] = [block, first];
+      if (bestFirst === offset) break;
+    }
+    return best;
+  }
+
+  async #peek(segment: Segment, offset: number): Promise<RecordBlock | undefined> {
+    let stream = this.#streams.get(segment);
+    if (stream === undefined) {
+      stream = new Stream(segment, new SegmentReader(segment, this.#files, this.#compression), this.#list);
+      this.#streams.set(segment, stream);
+    }
+    if (await stream.advanceTo(offset)) return stream.peeked;
+    if (!segment.growing) await this.#finish(segment);
+    return undefined;
+  }
+
+  /** Lets go of a segment: read to its end, or deleted. */
+  async forget(segment: Segment): Promise<void> {
+    await this.#finish(segment);
+    this.#finished.delete(segment);
+  }
+
+  async #finish(segment: Segment): Promise<void> {
+    this.#finished.add(segment);
+    const stream = this.#streams.get(segment);
+    this.#streams.delete(segment);
+    await stream?.close();
+  }
+
+  /** Forgets where it stands and lets go of its files. */
+  async close(): Promise<void> {
+    const streams = [...this.#streams.values()];
+    this.#streams.clear();
+    this.#finished.clear();
+    this.#lastWanted = 0;
+    for (const stream of streams) await stream.close();
+  }
+}
+
+function firstFrom(block: RecordBlock, offset: number): number {
+  if (block.first >= offset) return block.first;
+  for (const record of block.records(() => 0)) if (record.offset >= offset) return record.offset;
+  return block.last;
+}

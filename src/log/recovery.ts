@@ -1,0 +1,332 @@
+/**
+ * What a folder of segments says when a life begins. Reads names, headers and the newest segments; writes nothing, so
+ * doing it twice gives the same. Never throws over what it finds, whatever was torn, damaged, deleted or copied in;
+ * only a newer format is refused, untouched.
+ */
+import type { Files } from "../files.js";
+import { type AcceptedAt, RecordBlock } from "./block.js";
+import { BytesError } from "./bytes.js";
+import type { Compression } from "./compression.js";
+import {
+  type Cursor,
+  type Cursors,
+  decodeCursorChanges,
+  decodeSnapshot,
+  isConfirmedBy,
+  type Snapshot,
+} from "./cursor.js";
+import {
+  BLOCK_KINDS,
+  decodeSegmentHeader,
+  FORMAT_VERSION,
+  parseSegmentName,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from "./frame.js";
+import { type Range, RangeSet } from "./ranges.js";
+import { type FoundBlock, type Segment, SegmentReader } from "./segment.js";
+
+/** Written by a version of this package that is newer than this one. Nothing was changed. */
+export class NewerFormatError extends Error {
+  override readonly name = "NewerFormatError";
+  readonly code = "newer-format";
+}
+
+/** Something is gone that had been safe. Only what is proven is reported. */
+export interface Loss {
+  readonly kind: "damage" | "missing-segment";
+  readonly path: string;
+  /** Bytes that cannot be read; 0 for a missing segment. */
+  readonly bytes: number;
+}
+
+export interface Recovered {
+  readonly logId: Buffer;
+  /** Files of this log, in order. */
+  readonly segments: readonly Segment[];
+  /** Files of another log, copied in by someone: left alone. */
+  readonly foreign: readonly string[];
+  readonly nextSequence: number;
+  readonly nextOffset: number;
+  readonly cursors: Cursors;
+  /** Where a consumer that no cursor names begins. */
+  readonly newcomerOffset: number;
+  /** Records that were read but cannot be proven to be on the disk: to be written again, with the same offsets. */
+  readonly carried: readonly RecordBlock[];
+  readonly losses: readonly Loss[];
+  /** Bytes at the end of what was never synced: no loss of anything promised. */
+  readonly tornBytes: number;
+}
+
+interface Scan {
+  readonly segment: Segment;
+  readonly snapshot: Snapshot | undefined;
+  /** Cursor changes in order, with the place they stood. */
+  readonly changes: readonly ReadonlyMap<string, Cursor | null>[];
+  readonly records: readonly { readonly position: number; readonly block: FoundBlock }[];
+  readonly bad: readonly Range[];
+  /** The highest `syncedTo` that a block of this file tells, and the highest of those behind the snapshot. */
+  readonly syncedTo: number;
+  readonly laterSyncedTo: number;
+}
+
+async function scan(segment: Segment, files: Files, compression: Compression): Promise<Scan> {
+  const reader = new SegmentReader(segment, files, compression);
+  let snapshot: Snapshot | undefined;
+  const changes: Map<string, Cursor | null>[] = [];
+  const records: { position: number; block: FoundBlock }[] = [];
+  const bad: Range[] = [];
+  let syncedTo = 0;
+  let laterSyncedTo = 0;
+  try {
+    for (let block = await reader.next(); block !== undefined; block = await reader.next()) {
+      const { header, position } = block;
+      syncedTo = Math.max(syncedTo, header.syncedTo);
+      if (position > SEGMENT_HEADER_BYTES) laterSyncedTo = Math.max(laterSyncedTo, header.syncedTo);
+      try {
+        if (header.kind === BLOCK_KINDS.snapshot) snapshot = decodeSnapshot(await block.body());
+        else if (header.kind === BLOCK_KINDS.cursors) changes.push(decodeCursorChanges(await block.body()));
+        else if (header.kind === BLOCK_KINDS.records) records.push({ position, block });
+      } catch (error) {
+        if (!(error instanceof BytesError)) throw error;
+        bad.push({ from: position, to: position + 1 }); // the crc held, the content did not: as good as damaged
+      }
+    }
+    bad.push(...reader.bad);
+  } finally {
+    await reader.close();
+  }
+  bad.sort((a, b) => a.from - b.from);
+  return { segment, snapshot, changes, records, bad, syncedTo, laterSyncedTo };
+}
+
+/** How many header reads are under way at once: few, since libuv has four threads for everyone. */
+const HEADERS_AT_ONCE = 2;
+
+async function readHeaders(segments: readonly Segment[], files: Files): Promise<(SegmentHeader | undefined)[]> {
+  const headers: (SegmentHeader | undefined)[] = [];
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let i = next++; i < segments.length; i = next++) {
+      const file = await files.open(segments[i]!.path);
+      try {
+        const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
+        headers[i] = decodeSegmentHeader(bytes.subarray(0, await file.read(bytes, 0)));
+      } finally {
+        await file.close();
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: HEADERS_AT_ONCE }, worker));
+  return headers;
+}
+
+/** The log that most files belong to; the expected one if any does. */
+function ownerOf(headers: readonly (SegmentHeader | undefined)[], expected: Buffer): Buffer {
+  const votes = new Map<string, { id: Buffer; count: number }>();
+  for (const header of headers) {
+    if (header === undefined) continue;
+    if (header.logId.equals(expected)) return expected;
+    const key = header.logId.toString("hex");
+    const vote = votes.get(key) ?? { id: header.logId, count: 0 };
+    vote.count++;
+    votes.set(key, vote);
+  }
+  let best: { id: Buffer; count: number } | undefined;
+  for (const vote of votes.values()) if (best === undefined || vote.count >= best.count) best = vote;
+  return best?.id ?? expected;
+}
+
+/** The segments whose blocks decide: the newest, and older ones as long as these cannot speak for themselves. */
+async function scanNewest(segments: readonly Segment[], files: Files, compression: Compression): Promise<Scan[]> {
+  const scans: Scan[] = [];
+  for (let i = segments.length - 1; i >= 0; i--) {
+    const found = await scan(segments[i]!, files, compression);
+    const isProven = found.laterSyncedTo > 0 || toldLength(found, scans[0]) > 0;
+    scans.unshift(found);
+    // A file whose first round repeats others is trusted alone only once it is told that this round was synced.
+    if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;
+  }
+  return scans;
+}
+
+/** How much of a file its successor knows to have been synced. */
+function toldLength(found: Scan, successor: Scan | undefined): number {
+  const told = successor?.snapshot?.predecessor;
+  return told?.epoch === found.segment.epoch ? told.provenLength : 0;
+}
+
+/**
+ * The records above what each file proves, and whatever else lies behind the first of these, so that memory holds an
+ * unbroken end of the log. Each offset once, in order, still with the ids of their blocks.
+ */
+async function collectCarried(scans: readonly Scan[], isDone: (offset: number) => boolean): Promise<RecordBlock[]> {
+  let lowest = Number.POSITIVE_INFINITY;
+  for (const { segment, records } of scans) {
+    for (const { position, block } of records) {
+      if (position < segment.provenLength) continue;
+      for (const { offset } of (await decodeRecords(block)).records(unknownTime)) {
+        if (!isDone(offset)) lowest = Math.min(lowest, offset);
+      }
+    }
+  }
+  const pieces: RecordBlock[] = [];
+  const seen = new RangeSet();
+  for (const { records } of scans) {
+    for (const { block } of records) {
+      if (block.header.origin + block.header.span < lowest) continue;
+      const whole = await decodeRecords(block);
+      const fresh = whole.without((offset) => offset < lowest || seen.has(offset) || isDone(offset)).measure();
+      if (!fresh.hasRecords) continue;
+      for (const { offset } of fresh.records(unknownTime)) seen.add(offset, offset + 1);
+      pieces.push(fresh);
+    }
+  }
+  return inOrder(pieces);
+}
+
+async function decodeRecords({ body, header }: FoundBlock): Promise<RecordBlock> {
+  return RecordBlock.decode(await body(), header.origin, header.baseTimeMs).measure();
+}
+
+const unknownTime: AcceptedAt = () => 0;
+
+/** Sorts blocks by offset, cutting those that interleave. */
+function inOrder(pieces: RecordBlock[]): RecordBlock[] {
+  pieces.sort((a, b) => a.first - b.first);
+  for (let i = 0; i + 1 < pieces.length; i++) {
+    const [piece, next] = [pieces[i]!, pieces[i + 1]!];
+    if (piece.last < next.first) continue;
+    const before = piece.without((offset) => offset >= next.first).measure();
+    const after = piece.without((offset) => offset < next.first).measure();
+    pieces.splice(i, 2, before, next, after);
+    pieces.sort((a, b) => a.first - b.first);
+  }
+  return pieces;
+}
+
+/**
+ * @param expectedId the id this log should have; another is adopted when the whole folder has it (a restored backup)
+ * @throws {NewerFormatError} when a segment was written by a newer version
+ */
+export async function recover(
+  folder: string,
+  expectedId: Buffer,
+  files: Files,
+  compression: Compression,
+): Promise<Recovered> {
+  const all: Segment[] = [];
+  for (const file of await files.list(folder)) {
+    const name = parseSegmentName(file);
+    if (name === undefined) continue;
+    const path = `${folder}/${file}`;
+    const size = await files.size(path);
+    all.push({ ...name, path, size, end: undefined, provenLength: size, knownBad: [], growing: false });
+  }
+  all.sort((a, b) => a.sequence - b.sequence || a.epoch - b.epoch);
+  const headers = await readHeaders(all, files);
+  const newer = headers.findIndex((header) => header !== undefined && header.version > FORMAT_VERSION);
+  if (newer >= 0) {
+    const { path } = all[newer]!;
+    const message = `${path} was written by a newer version of this package (format ${headers[newer]!.version})`;
+    throw new NewerFormatError(`${message}. Update the package, or move the folder away. Nothing was changed.`);
+  }
+  const logId = ownerOf(headers, expectedId);
+  const isForeign = (i: number): boolean => headers[i] !== undefined && !headers[i]!.logId.equals(logId);
+  const segments = all.filter((_, i) => !isForeign(i));
+  const foreign = all.filter((_, i) => isForeign(i)).map(({ path }) => path);
+
+  const scans = await scanNewest(segments, files, compression);
+  const cursors = new Map<string, Cursor>();
+  let nextOffset = 0;
+  let tornBytes = 0;
+  scans.forEach((found, i) => {
+    const { segment, snapshot } = found;
+    segment.provenLength = Math.max(found.syncedTo, toldLength(found, scans[i + 1]));
+    segment.knownBad = found.bad;
+    const lastBlock = found.records.at(-1)?.block.header;
+    segment.end = lastBlock === undefined ? segment.base : lastBlock.origin + lastBlock.span + 1;
+    for (const { block } of found.records) {
+      segment.end = Math.max(segment.end, block.header.origin + block.header.span + 1);
+    }
+    nextOffset = Math.max(nextOffset, found.records.length > 0 ? segment.end : 0, snapshot?.nextOffset ?? 0);
+    for (const { from, to } of found.bad) tornBytes += Math.max(0, to - Math.max(from, segment.provenLength));
+    if (snapshot !== undefined) {
+      cursors.clear();
+      for (const [id, cursor] of snapshot.cursors) cursors.set(id, cursor);
+    }
+    for (const changes of found.changes) {
+      for (const [id, cursor] of changes) {
+        if (cursor === null) cursors.delete(id);
+        else cursors.set(id, cursor);
+      }
+    }
+  });
+  for (const { base } of segments) nextOffset = Math.max(nextOffset, base);
+  for (const { offset, ranges } of cursors.values()) nextOffset = Math.max(nextOffset, offset, ranges.at(-1)?.to ?? 0);
+
+  const isDone = (offset: number): boolean =>
+    cursors.size > 0 && [...cursors.values()].every((cursor) => isConfirmedBy(cursor, offset));
+  const hasSnapshot = scans.some(({ snapshot }) => snapshot !== undefined);
+  const newcomerOffset = newcomer(scans, segments, hasSnapshot, nextOffset);
+  // A consumer that no cursor names may need what all the named ones have done.
+  const carried = await collectCarried(scans, (offset) => offset < newcomerOffset && isDone(offset));
+
+  return {
+    logId,
+    segments,
+    foreign,
+    nextSequence: (segments.at(-1)?.sequence ?? 0) + 1,
+    nextOffset,
+    cursors,
+    newcomerOffset,
+    carried,
+    losses: lossesOf(scans, segments, cursors, hasSnapshot),
+    tornBytes,
+  };
+}
+
+/**
+ * A consumer without a cursor is new and starts at the present; unless its cursor may have been lost to damage: then at
+ * the first intact record behind the damage, or at the oldest record when nothing is known of anyone.
+ */
+function newcomer(scans: readonly Scan[], segments: readonly Segment[], known: boolean, nextOffset: number): number {
+  if (segments.length === 0) return nextOffset;
+  if (!known) return Math.min(...segments.map(({ base }) => base));
+  const newest = scans.findLast(({ snapshot }) => snapshot !== undefined)!;
+  for (const found of scans.slice(scans.indexOf(newest))) {
+    const damage = found.bad[0];
+    if (damage === undefined) continue;
+    const after = found.records.find(({ position }) => position >= damage.to);
+    if (after !== undefined) return after.block.header.origin;
+  }
+  return nextOffset;
+}
+
+function lossesOf(scans: readonly Scan[], segments: readonly Segment[], cursors: Cursors, known: boolean): Loss[] {
+  const losses: Loss[] = [];
+  const lowest = Math.min(...[...cursors.values()].map(({ offset }) => offset));
+  const needsBelow = (offset: number): boolean => cursors.size === 0 || lowest < offset;
+
+  const newestSnapshot = scans.findLast(({ snapshot }) => snapshot !== undefined)?.snapshot;
+  let expected = newestSnapshot?.firstSequence;
+  if (expected !== undefined) {
+    for (const { sequence, base, path } of segments) {
+      if (sequence > expected && needsBelow(base)) losses.push({ kind: "missing-segment", path, bytes: 0 });
+      if (sequence >= expected) expected = sequence + 1;
+    }
+  }
+  scans.forEach((found, i) => {
+    const { segment } = found;
+    const toldBad = RangeSet.of(scans[i + 1]?.snapshot?.predecessor?.badRanges ?? []);
+    for (const range of found.bad) {
+      const bytes = Math.min(range.to, segment.provenLength) - range.from;
+      if (bytes <= 0 || toldBad.countIn(range.from, range.from + bytes) >= bytes) continue;
+      const after = found.records.find(({ position }) => position >= range.to)?.block.header.origin;
+      if (!known || needsBelow(after ?? segments[segments.indexOf(segment) + 1]?.base ?? Number.POSITIVE_INFINITY)) {
+        losses.push({ kind: "damage", path: segment.path, bytes });
+      }
+    }
+  });
+  return losses;
+}

@@ -1,0 +1,211 @@
+/**
+ * The part of a log that is in memory: records that were just accepted, and those written but not synced yet. Memory is
+ * given back when everyone has confirmed, or when a sync has succeeded; by nothing else.
+ */
+import type { Clock } from "../clock.js";
+import type { Encoded, Routing } from "../record.js";
+import { BLOCK_BYTES, RecordBlock } from "./block.js";
+
+/** Ids carry the time of their block: a block is not left open for longer than this. */
+const MAX_BLOCK_AGE_MS = 60_000;
+/** How finely the age of what is unwritten is known. */
+const MARK_MS = 100;
+/** Older than any interval: due at once. */
+const LONG_AGO = Number.NEGATIVE_INFINITY;
+
+export interface TailEntry {
+  readonly block: RecordBlock;
+  /** `gone`: everyone has confirmed it, its memory was given back. */
+  state: "unwritten" | "written" | "gone";
+  /** Where the round that wrote it ends in the segment. */
+  end: number;
+}
+
+/** An entry as it is to be written: without what everyone has confirmed. */
+export interface TailBlock {
+  readonly entry: TailEntry;
+  readonly kept: RecordBlock;
+}
+
+/** What the log knows of confirmations. */
+export interface Done {
+  /** Everything below is confirmed by everyone. */
+  readonly below: number;
+  has(offset: number): boolean;
+  /** False when no record in `[from, to)` can be confirmed by everyone. */
+  mayHave(from: number, to: number): boolean;
+}
+
+export class Tail {
+  #entries: TailEntry[];
+  /** The block that is appended to: the last entry, or none. */
+  #open: RecordBlock | undefined;
+  #next: number;
+  #unwrittenBytes = 0;
+  #marks: { readonly offset: number; readonly atMs: number }[] = [];
+  readonly #begin: (wallMs: number) => { idBase: Buffer; bootId: Buffer };
+  lastAcceptedAtMs = 0;
+
+  /** `carried`: blocks of an earlier life that have to be written again. */
+  constructor(
+    nextOffset: number,
+    carried: readonly RecordBlock[],
+    begin: (wallMs: number) => { idBase: Buffer; bootId: Buffer },
+  ) {
+    this.#next = nextOffset;
+    this.#begin = begin;
+    this.#entries = carried.map((block) => ({ block, state: "unwritten", end: 0 }));
+    this.#unwrittenBytes = carried.reduce((sum, { length }) => sum + length, 0);
+    if (carried.length > 0) this.#marks.push({ offset: carried[0]!.first, atMs: LONG_AGO });
+  }
+
+  get nextOffset(): number {
+    return this.#next;
+  }
+
+  /** Lowest offset in memory; infinite when there is none. */
+  get firstOffset(): number {
+    return this.#entries[0]?.block.first ?? Number.POSITIVE_INFINITY;
+  }
+
+  get unwrittenBytes(): number {
+    return this.#unwrittenBytes;
+  }
+
+  get bytes(): number {
+    return this.#entries.reduce((sum, { block }) => sum + block.length, 0);
+  }
+
+  /** Infinite when all is written. */
+  get lowestUnwritten(): number {
+    return this.#entries.find(({ state }) => state !== "written")?.block.first ?? Number.POSITIVE_INFINITY;
+  }
+
+  append(payload: string | Encoded, routing: Routing, elapsedMs: number, clock: Clock): number {
+    const offset = this.#next;
+    let block = this.#open;
+    if (block !== undefined && elapsedMs - block.baseElapsedMs > MAX_BLOCK_AGE_MS) block = undefined;
+    const before = block?.length ?? 0;
+    if (block === undefined || !put(block, offset, elapsedMs, routing, payload)) {
+      block = this.#beginBlock(offset, elapsedMs, clock, payload);
+      put(block, offset, elapsedMs, routing, payload);
+      this.#unwrittenBytes += block.length;
+    } else {
+      this.#unwrittenBytes += block.length - before;
+    }
+    this.#next = offset + 1;
+    this.lastAcceptedAtMs = block.baseTimeMs + (elapsedMs - block.baseElapsedMs);
+    const mark = this.#marks.at(-1);
+    if (mark === undefined || elapsedMs - mark.atMs >= MARK_MS) this.#marks.push({ offset, atMs: elapsedMs });
+    return offset;
+  }
+
+  #beginBlock(origin: number, elapsedMs: number, clock: Clock, payload: string | Encoded): RecordBlock {
+    const baseTimeMs = clock.wallMs();
+    const baseElapsedMs = Math.floor(elapsedMs);
+    const head = { origin, ...this.#begin(baseTimeMs), baseElapsedMs, baseTimeMs };
+    const block = RecordBlock.begin(head, sizeOf(payload));
+    this.#open?.shrink();
+    this.#open = block;
+    this.#entries.push({ block, state: "unwritten", end: 0 });
+    return block;
+  }
+
+  /** The block with the lowest record at or above `offset`. */
+  blockAt(offset: number): RecordBlock | undefined {
+    let low = 0;
+    let high = this.#entries.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#entries[middle]!.block.last < offset) low = middle + 1;
+      else high = middle;
+    }
+    return this.#entries[low]?.block;
+  }
+
+  /** When the oldest unwritten record was accepted that someone still waits for; undefined when there is none. */
+  oldestUnwrittenMs(done: Done): number | undefined {
+    const marks = this.#marks;
+    while (marks.length > 0 && (marks[1]?.offset ?? this.#next) <= done.below) marks.shift();
+    return marks[0]?.atMs;
+  }
+
+  /** Blocks to write, without what everyone has confirmed by now. The open block is closed. */
+  takeUnwritten(done: Done): TailBlock[] {
+    this.dropDone(done);
+    this.#open?.shrink();
+    this.#open = undefined;
+    const taken: TailBlock[] = [];
+    for (const entry of this.#entries) {
+      if (entry.state !== "unwritten") continue;
+      const { block } = entry;
+      const kept = done.mayHave(block.first, block.last + 1) ? block.without((offset) => done.has(offset)) : block;
+      if (kept.hasRecords) {
+        taken.push({ entry, kept });
+      } else {
+        this.#unwrittenBytes -= block.length;
+        entry.state = "gone";
+      }
+    }
+    this.#entries = this.#entries.filter(({ state }) => state !== "gone");
+    return taken;
+  }
+
+  /** The entries, all that was unwritten below `upTo`, stand in a segment, where their round ends at `end`. */
+  wrote(entries: readonly TailBlock[], upTo: number, end: number): void {
+    for (const { entry } of entries) {
+      if (entry.state !== "unwritten") continue;
+      this.#unwrittenBytes -= entry.block.length;
+      entry.state = "written";
+      entry.end = end;
+    }
+    this.#marks = this.#marks.filter(({ offset }) => offset >= upTo);
+  }
+
+  /** The segment is on the disk up to `to`: what stands there leaves memory. */
+  synced(to: number): void {
+    this.#entries = this.#entries.filter(({ state, end }) => state !== "written" || end > to);
+  }
+
+  /** What was written and not synced has to be written again, elsewhere. */
+  unwrite(): void {
+    for (const entry of this.#entries) {
+      if (entry.state !== "written") continue;
+      entry.state = "unwritten";
+      this.#unwrittenBytes += entry.block.length;
+    }
+    const first = this.lowestUnwritten;
+    if (first < this.#next) this.#marks.unshift({ offset: first, atMs: LONG_AGO });
+  }
+
+  /** Gives back the memory of blocks that everyone has confirmed. */
+  dropDone(done: Done): void {
+    let dropped = 0;
+    for (const entry of this.#entries) {
+      const { block, state } = entry;
+      if (block.last >= done.below) break;
+      // The open block stays while there is room in it: a new one for every record would cost more.
+      if (block === this.#open && block.length < BLOCK_BYTES / 2) break;
+      if (block === this.#open) this.#open = undefined;
+      if (state === "unwritten") this.#unwrittenBytes -= block.length;
+      entry.state = "gone";
+      dropped++;
+    }
+    if (dropped > 0) this.#entries.splice(0, dropped);
+  }
+}
+
+function put(
+  block: RecordBlock,
+  offset: number,
+  elapsedMs: number,
+  routing: Routing,
+  payload: string | Encoded,
+): boolean {
+  if (typeof payload === "string") return block.appendText(offset, elapsedMs, routing, payload);
+  return block.append(offset, elapsedMs, routing, payload.codec, payload.bytes);
+}
+
+function sizeOf(payload: string | Encoded): number {
+  return typeof payload === "string" ? Buffer.byteLength(payload) : payload.bytes.length;
+}
