@@ -12,6 +12,8 @@ import { syncFolder, syncPath } from "./output-file.js";
 import type { OutputFile } from "./output-file.js";
 
 const GZIPPED = ".gz";
+/** Files whose beginning is remembered. */
+const MAX_BIRTHS = 1_000;
 const GZIP_UNFINISHED = ".gz.tmp";
 
 interface Aside {
@@ -24,21 +26,26 @@ export class Rotation {
   readonly #options: Required<RotateOptions>;
   readonly #closing = new AbortController();
   #tidying: Promise<void> = Promise.resolve();
-  #waiting = new Set<string>();
+  readonly #waiting = new Set<string>();
   #failure: Error | undefined;
-  /** The file that was asked for last, for file systems without a time of birth. */
-  #seen: { readonly ino: bigint; readonly wallMs: number } | undefined;
+  /** By inode, wall time in ms: when files began that `isDue` was asked about. */
+  readonly #bornMs = new Map<bigint, number>();
 
   constructor(options: Required<RotateOptions>) {
     this.#options = options;
   }
 
-  /** True when the file is older than the user wants one to be. An unknown age counts from when it was first seen. */
+  /**
+   * True when the file is older than the user wants one to be. To be asked before each line: a file that was empty then
+   * counts from its first line, any other from its birth, or where that is unknown from when it was first seen.
+   */
   isDue(file: OutputFile, wallMs: number): boolean {
-    if (this.#options.everyMs === 0 || file.end === 0) return false;
+    if (this.#options.everyMs === 0) return false;
     const { ino, birthNs } = file.identity;
-    if (this.#seen?.ino !== ino) this.#seen = { ino, wallMs };
-    const bornMs = birthNs === 0n ? this.#seen.wallMs : Number(birthNs / 1_000_000n);
+    const bornMs = file.end === 0 ? wallMs : (this.#bornMs.get(ino) ?? (Number(birthNs / 1_000_000n) || wallMs));
+    this.#bornMs.delete(ino);
+    this.#bornMs.set(ino, bornMs);
+    if (this.#bornMs.size > MAX_BIRTHS) this.#bornMs.delete(this.#bornMs.keys().next().value!);
     return wallMs - bornMs >= this.#options.everyMs;
   }
 

@@ -73,14 +73,18 @@ export class LogModel {
     return target.open(new AbortController().signal, this.resume());
   }
 
-  /** Offers the next records of the first waiting one's destination; returns how many reached their end. */
-  async deliver(target: Target, most = Infinity): Promise<number> {
+  /**
+   * Offers the next records of the first waiting one's destination; returns how many reached their end.
+   * `isUnheard`: the process dies before it hears the answer.
+   */
+  async deliver(target: Target, most = Infinity, isUnheard = false): Promise<number> {
     const waiting = this.waiting();
     const first = waiting[0];
     if (first === undefined) return 0;
     const destination = target.destinationOf(first);
     const batch = waiting.filter((record) => target.destinationOf(record) === destination).slice(0, most);
     const answer = await target.deliver(batch, new AbortController().signal);
+    if (isUnheard) return 0;
     let ended = 0;
     answer.outcomes.forEach((outcome, i) => {
       if (outcome.kind === "retry") return;
