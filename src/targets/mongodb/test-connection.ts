@@ -12,6 +12,9 @@ import { checkMongoConnection, collectionNameFault, databaseNameFault, MongoOpti
 /** Longest wait for the whole test, ms: somebody is looking at a button. */
 const TEST_MS = 20_000;
 
+/** How it looks when a server that wants TLS gets something else; the driver gives no code for a closed connection. */
+const HUNG_UP = ["ECONNRESET", "EPIPE", "MongoNetworkError", "MongoServerSelectionError"];
+
 export interface ConnectionTest {
   readonly ok: boolean;
   /** One sentence. */
@@ -34,17 +37,19 @@ export async function testConnection(
 ): Promise<ConnectionTest> {
   const details: string[] = [];
   let lease: Lease | undefined;
+  let mayLackTls = false;
   try {
     const options = checkMongoConnection(connection);
     const nameFault =
       place && (databaseNameFault(place.database) ?? collectionNameFault(place.collection, place.database));
     if (nameFault !== undefined) return { ok: false, message: `${sentence(nameFault)}.`, details };
+    mayLackTls = !options.tls && !/^mongodb\+srv:|[?&](tls|ssl)=true/i.test(options.uri);
     lease = await ownClient(options, clock);
     const deadline = new Deadline(clock, TEST_MS, signal);
     return await deadline.limit(look(lease, options.user !== undefined, deadline.signal, place, details));
   } catch (error) {
     if (signal.aborted) throw signal.reason;
-    return { ok: false, message: messageOf(error, lease), details };
+    return { ok: false, message: messageOf(error, lease, mayLackTls), details };
   } finally {
     await lease?.release();
   }
@@ -120,11 +125,9 @@ function mayInsert(
   return allows ? "yes" : "no";
 }
 
-function messageOf(error: unknown, lease: Lease | undefined): string {
+function messageOf(error: unknown, lease: Lease | undefined, mayLackTls: boolean): string {
   const { code } = error as { code?: unknown };
-  // A server that wants TLS hangs up on whoever speaks without.
-  if (code === "ECONNRESET" || code === "EPIPE")
-    return "The server hung up. Does it want TLS, or a client certificate?";
+  if (mayLackTls && HUNG_UP.includes(String(code))) return "The server hung up. Does it want TLS?";
   if (
     error instanceof MongoOptionsError ||
     error instanceof TargetConfigError ||
