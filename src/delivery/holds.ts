@@ -84,10 +84,18 @@ export class Holds {
     }
   }
 
-  /** When the next try is due; Infinity when none is. */
-  nextTryAtMs(): number {
+  /** True when a destination may be tried now. */
+  hasDue(nowMs: number): boolean {
+    for (const { state } of this.#held.values()) if (state.kind === "waiting" && state.untilMs <= nowMs) return true;
+    return false;
+  }
+
+  /** When the next destination may be tried that may not yet; Infinity when none. */
+  nextTryAtMs(nowMs: number): number {
     let next = Infinity;
-    for (const { state } of this.#held.values()) if (state.kind === "waiting") next = Math.min(next, state.untilMs);
+    for (const { state } of this.#held.values()) {
+      if (state.kind === "waiting" && state.untilMs > nowMs) next = Math.min(next, state.untilMs);
+    }
     return next;
   }
 }

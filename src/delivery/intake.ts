@@ -25,8 +25,11 @@ const MOST_DESTINATIONS_AHEAD = 16;
 /** With live first, one batch in so many comes from the backlog. */
 const BACKLOG_SHARE = 4;
 
-/** A flush does not wait for destinations that are held: after this long without a record it has tried all it can. */
-const FLUSH_PATIENCE_MS = 50;
+/**
+ * A flush does not wait for destinations that are held: after this long without a record, and with nothing under way, it
+ * has tried all it can. Long enough for a slow card to read a block.
+ */
+const FLUSH_PATIENCE_MS = 2_000;
 
 /** Records of one destination, taken and not sent yet. */
 export interface Staged {
@@ -54,6 +57,9 @@ export class Intake {
   #taking = new AbortController();
   /** Since when records wait for company. */
   #waitingSinceMs: number | undefined;
+  /** How often a destination was let go, and how many of these are known to have nothing passed over any more. */
+  #letGos = 0;
+  #letGosDone = 0;
   #failures = 0;
   #takes = 0;
   /** Destinations that the last take found. */
@@ -84,44 +90,48 @@ export class Intake {
   /**
    * Makes batches ready, or waits for what could change that there are none.
    * @param isTrying one small batch, at once: it finds out whether the target can be used
-   * @param bytesUnderWay of the backlog, what has been taken already
+   * @param underWay of the backlog, what has been taken already
    */
-  async fill(isTrying: boolean, bytesUnderWay: number): Promise<void> {
-    const { source, clock, flushes, wakeup } = this.#parts;
-    if (source.untaken === 0) {
+  async fill(isTrying: boolean, underWay: { readonly records: number; readonly bytes: number }): Promise<void> {
+    const { source, clock, flushes, holds, wakeup } = this.#parts;
+    const nowMs = clock.elapsedMs();
+    const nextTryMs = holds.nextTryAtMs(nowMs) - nowMs;
+    // What a source has passed over does not count as untaken: it is asked for when its destination may be tried.
+    if (source.untaken === 0 && !holds.hasDue(nowMs) && !this.#wantsPassedOver(underWay.records)) {
       this.#waitingSinceMs = undefined;
-      return wakeup.wait();
+      return wakeup.wait(nextTryMs);
     }
+    const isFlush = !flushes.isEmpty;
     const limits = this.#limits(isTrying);
-    const waitMs = isTrying || !flushes.isEmpty ? 0 : this.#waitForCompanyMs(limits, bytesUnderWay);
+    const waitMs = isTrying || isFlush ? 0 : this.#waitForCompanyMs(limits, underWay.bytes);
     if (waitMs > 0) return wakeup.wait(waitMs);
 
+    const letGos = this.#letGos;
     const isForOne = isTrying || this.#destinations === 1;
-    const records = await this.take(limits, bytesUnderWay === 0);
+    const records = await this.take(limits, isFlush ? Math.min(nextTryMs, FLUSH_PATIENCE_MS) : nextTryMs);
     this.#waitingSinceMs = source.untaken > 0 ? clock.elapsedMs() : undefined;
-    if (records === undefined) return;
+    if (records === undefined) {
+      // It had to wait, so nothing was left of those let go before it.
+      this.#letGosDone = letGos;
+      const hasRunOut = isFlush && underWay.records === 0 && clock.elapsedMs() - nowMs >= FLUSH_PATIENCE_MS;
+      if (hasRunOut) flushes.exhaust();
+      return;
+    }
     const groups = this.#group(records);
     this.#destinations = Math.min(Math.max(1, groups.length), MOST_DESTINATIONS_AHEAD);
     this.#staged = isForOne ? groups : groups.flatMap((group) => this.#inBatches(group));
     // A source that cannot pass over records gave only held ones: they come first again, so there is nothing to do.
-    if (this.isEmpty) await wakeup.wait(this.#parts.holds.nextTryAtMs() - clock.elapsedMs());
+    if (this.isEmpty) await wakeup.wait(nextTryMs);
   }
 
   /**
-   * Undefined when it was called off: something has changed that may ask for another take, or for none.
-   * @param isAlone nothing is under way: what a flush does not get now, it has to do without
+   * Undefined when it was called off, or had to wait longer than `patienceMs`: the state is to be looked at again.
+   * `untaken` may count what is confirmed or cannot be reached, so any take may have to wait.
    */
-  async take(limits: TakeLimits, isAlone = false): Promise<LogRecord[] | undefined> {
-    const { source, clock, random, settings, flushes, report, wakeup } = this.#parts;
+  async take(limits: TakeLimits, patienceMs: number): Promise<LogRecord[] | undefined> {
+    const { source, clock, random, settings, report, wakeup } = this.#parts;
     const { signal } = this.#taking;
-    const isFlush = !flushes.isEmpty;
-    const waitMs = this.#patienceMs(limits, isFlush);
-    const timer = Number.isFinite(waitMs)
-      ? clock.after(waitMs, () => {
-          if (isFlush && isAlone) flushes.exhaust();
-          this.callOff();
-        })
-      : undefined;
+    const timer = Number.isFinite(patienceMs) ? clock.after(patienceMs, () => this.callOff()) : undefined;
     try {
       const records = await source.take(limits, signal);
       this.#takes++;
@@ -145,15 +155,20 @@ export class Intake {
     taking.abort(new Error("taking was called off"));
   }
 
+  /** A destination is an ordinary one again: what was passed over of it is wanted. */
+  letGo(): void {
+    this.#letGos++;
+  }
+
   isHeld(destination: string): boolean {
     return this.#parts.holds.isHeld(destination, this.#parts.clock.elapsedMs());
   }
 
-  /** How long to wait for records of destinations that are not held. Without holds `take` does not wait at all. */
-  #patienceMs(limits: TakeLimits, isFlush: boolean): number {
-    if (limits.skip === undefined) return Infinity;
-    const untilTryMs = this.#parts.holds.nextTryAtMs() - this.#parts.clock.elapsedMs();
-    return isFlush ? Math.min(untilTryMs, FLUSH_PATIENCE_MS) : untilTryMs;
+  #wantsPassedOver(recordsUnderWay: number): boolean {
+    // A batch counts all its records until its end, so only without any is the backlog known to be what waits.
+    const isKnown = recordsUnderWay === 0 && this.#letGos !== this.#letGosDone;
+    if (isKnown && this.#parts.source.backlog().records === 0) this.#letGosDone = this.#letGos;
+    return this.#letGos !== this.#letGosDone;
   }
 
   /** How much longer to wait before a batch is taken; 0 when it is large enough or old enough. */

@@ -103,15 +103,13 @@ export class Delivery {
   }
 
   get status(): DeliveryStatus {
-    let records = 0;
-    for (const batch of this.#batches) records += batch.records.length;
     return {
       circuit: this.#circuit.state,
       isPaused: this.#isPaused,
       isClosed: this.#isClosing,
       lastError: this.#report.lastError,
       held: this.#holds.list(),
-      inFlight: { batches: this.#batches.size, records, bytes: this.#bytesUnderWay() },
+      inFlight: this.#underWay(),
       batch: this.#flow.batch,
       concurrency: this.#flow.mostAtOnce,
       rates: this.#report.rates,
@@ -228,7 +226,7 @@ export class Delivery {
     } else if (!this.#intake.isEmpty) {
       this.#launch(this.#intake.next()!);
     } else if (!this.#endDoneFlushes()) {
-      await this.#intake.fill(this.#circuit.state.kind === "halfOpen", this.#bytesUnderWay());
+      await this.#intake.fill(this.#circuit.state.kind === "halfOpen", this.#underWay());
     }
   }
 
@@ -298,7 +296,9 @@ export class Delivery {
       suspicion: (batch, rejections, delivered, records) => this.#suspicion(batch, rejections, delivered, records),
       hold: (batch, cause, byGuard) => this.#hold(batch.destination, cause, byGuard),
       letGo: ({ destination }) => {
-        if (this.#holds.letGo(destination)) report.tell({ kind: "letGo", destination });
+        if (!this.#holds.letGo(destination)) return;
+        this.#intake.letGo();
+        report.tell({ kind: "letGo", destination });
       },
     };
   }
@@ -397,10 +397,14 @@ export class Delivery {
     return resting <= MOST_RESTING && this.#batches.size - resting < this.#flow.mostAtOnce;
   }
 
-  #bytesUnderWay(): number {
+  #underWay(): DeliveryStatus["inFlight"] {
+    let records = 0;
     let bytes = 0;
-    for (const batch of this.#batches) bytes += batch.bytes;
-    return bytes;
+    for (const batch of this.#batches) {
+      records += batch.records.length;
+      bytes += batch.bytes;
+    }
+    return { batches: this.#batches.size, records, bytes };
   }
 
   /** True when that has changed what is to be done. */

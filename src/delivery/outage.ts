@@ -19,6 +19,9 @@ import type { Wakeup } from "./wakeup.js";
 /** Records that are looked at in one go. */
 const SWEEP: TakeLimits = { records: 1_000, bytes: 1024 * 1024 };
 
+/** What a target has found was read a moment ago: when it does not come now, something else has become of it. */
+const FOUND_PATIENCE_MS = 5_000;
+
 export interface OutageParts {
   readonly source: RecordSource;
   readonly target: Target;
@@ -49,7 +52,8 @@ export class Outage {
     const { circuit, clock, wakeup } = this.#parts;
     const state = circuit.state;
     if (state.kind === "open" && state.retryAtMs > clock.elapsedMs()) {
-      if (!(await this.#sweep(state.cause))) await wakeup.wait(state.retryAtMs - clock.elapsedMs());
+      const hasSwept = await this.#sweep(state.cause, state.retryAtMs - clock.elapsedMs());
+      if (!hasSwept) await wakeup.wait(state.retryAtMs - clock.elapsedMs());
       return false;
     }
     return this.#open();
@@ -84,8 +88,8 @@ export class Outage {
   async #confirmFound({ found }: Resume): Promise<void> {
     const { source, intake, report } = this.#parts;
     while (found !== undefined && source.untaken > 0 && !this.#isOver) {
-      const records = await intake.take(SWEEP);
-      if (records === undefined) continue;
+      const records = await intake.take(SWEEP, FOUND_PATIENCE_MS);
+      if (records === undefined) return;
       const isThere = (record: LogRecord): boolean => record.offset <= found.upTo.offset;
       const there = records.filter(isThere);
       if (there.length > 0) {
@@ -98,13 +102,13 @@ export class Outage {
     }
   }
 
-  /** Drops what is not to be kept, gives up what is too old. True when there was something of the kind. */
-  async #sweep(cause: Error): Promise<boolean> {
+  /** Drops what is not to be kept, gives up what is too old. True when the state is to be looked at again. */
+  async #sweep(cause: Error, patienceMs: number): Promise<boolean> {
     const { source, intake, report, clock, settings } = this.#parts;
     const { keepUnsent, giveUpAfterMs } = settings();
     if (source.untaken === 0) return false;
     if (!keepUnsent) {
-      const unsent = await intake.take(SWEEP);
+      const unsent = await intake.take(SWEEP, patienceMs);
       if (unsent === undefined) return true;
       source.confirm(unsent);
       report.dropped(unsent.length, bytesOf(unsent), cause);
@@ -114,7 +118,7 @@ export class Outage {
     const bornBeforeMs = clock.wallMs() - giveUpAfterMs;
     const oldestMs = source.backlog().oldestAcceptedAtMs;
     if (oldestMs === undefined || oldestMs > bornBeforeMs) return false;
-    const records = await intake.take(SWEEP);
+    const records = await intake.take(SWEEP, patienceMs);
     if (records === undefined) return true;
     const old = records.filter((record) => record.acceptedAtMs <= bornBeforeMs);
     source.release(records.filter((record) => record.acceptedAtMs > bornBeforeMs));

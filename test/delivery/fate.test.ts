@@ -55,6 +55,9 @@ const settings = fc.record({
   giveUpAfterMs: fc.constantFrom(undefined, undefined, 30_000),
 });
 
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+type Chosen = typeof settings extends fc.Arbitrary<infer T> ? T : never;
+
 function answerOf(
   target: ScriptedTarget,
   batch: readonly LogRecord[],
@@ -90,6 +93,39 @@ function answerOf(
     }
   }
 }
+
+const CALM = { outcomes: ["delivered"], beyond: "nothing", isAnswerLost: false } as const;
+const AUTOMATIC = {
+  strictOrder: false,
+  keepUnsent: true,
+  rejectGuard: undefined,
+  sending: "automatic",
+  giveUpAfterMs: undefined,
+} as const;
+
+type Example = [Deed[], Step[], Chosen, number];
+
+/** Found by this test: records that were passed over were never asked for once their destination was let go. */
+const PASSED_OVER: Example = [
+  [{ ...CALM, beyond: "hold", delayMs: 0 }],
+  [{ kind: "append", count: 3, destinations: 1 }],
+  { ...AUTOMATIC, batchRecords: 1, concurrency: 1 },
+  0,
+];
+
+/** Found by this test: so it was when that happened while a take waited. */
+const LET_GO_WHILE_TAKING: Example = [
+  [
+    { ...CALM, outcomes: ["alone", "delivered"], delayMs: 0 },
+    { ...CALM, outcomes: ["alone", "delivered"], delayMs: 0 },
+    { ...CALM, beyond: "hold", delayMs: 100 },
+    { ...CALM, delayMs: 143 },
+    { ...CALM, delayMs: 81 },
+  ],
+  [{ kind: "append", count: 20, destinations: 1 }],
+  { ...AUTOMATIC, batchRecords: 17, concurrency: 2 },
+  0,
+];
 
 describe("Every record", () => {
   it("reaches exactly one end, whatever the target answers and the user does meanwhile", async function () {
@@ -142,7 +178,7 @@ describe("Every record", () => {
           assert.ok(!rig.kinds().includes("stopped"));
         },
       ),
-      { numRuns: Number(process.env["FATE_RUNS"] ?? 150) },
+      { numRuns: Number(process.env["FATE_RUNS"] ?? 150), examples: [PASSED_OVER, LET_GO_WHILE_TAKING] },
     );
   });
 
@@ -174,7 +210,7 @@ describe("Every record", () => {
           await clock.advance(10_000);
           assert.equal(source.taken, 0);
           assert.equal(source.confirmed.length, confirmedAtClose);
-          assert.equal(source.confirmed.length + source.untaken, 200);
+          assert.equal(source.confirmed.length + source.backlog().records, 200);
           assert.equal(clock.pendingTimers, 0);
         },
       ),

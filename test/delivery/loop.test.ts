@@ -519,7 +519,7 @@ describe("Delivery", () => {
       append(500, (n) => to(n % 2 === 0 ? "a" : "b"));
 
       const flushed = delivery.flush();
-      await clock.advance(1_000);
+      await clock.advance(5_000);
 
       const { end, delivered, waiting } = await flushed;
       assert.deepEqual({ end, delivered, waiting }, { end: "tried", delivered: 250, waiting: 250 });

@@ -4,6 +4,9 @@
 import type { Backlog, RecordSource, TakeLimits } from "../../src/delivery/source.js";
 import type { Encoded, LogRecord, Offset, Routing } from "../../src/record.js";
 
+/** How far `take` looks ahead past what it is told to skip. */
+const MOST_PASSED_OVER = 1_500;
+
 export interface RecordParts {
   readonly payload?: unknown;
   readonly encoded?: Encoded;
@@ -38,6 +41,8 @@ export class MemorySource implements RecordSource {
   /** Not confirmed and not taken, ascending. Taken from `#head` on. */
   #untaken: LogRecord[] = [];
   #head = 0;
+  /** Passed over by `skip`, ascending: no longer counted as untaken, and only so many. */
+  #passedOver: LogRecord[] = [];
   readonly #taken = new Set<LogRecord>();
   readonly #listeners = new Set<() => void>();
   #wanted: (() => void) | undefined;
@@ -99,22 +104,23 @@ export class MemorySource implements RecordSource {
   release(records: readonly LogRecord[]): void {
     const wasEmpty = this.untaken === 0;
     for (const record of records) this.#give(record, "released");
-    this.#untaken = [...records, ...this.#untaken.slice(this.#head)].sort((a, b) => a.offset - b.offset);
+    this.#untaken = [...records, ...this.#waiting()].sort((a, b) => a.offset - b.offset);
+    this.#passedOver = [];
     this.#head = 0;
     this.#arrived(wasEmpty);
   }
 
   async *unconfirmed(): AsyncIterable<LogRecord> {
-    const all = [...this.#taken, ...this.#untaken.slice(this.#head)].sort((a, b) => a.offset - b.offset);
+    const all = [...this.#taken, ...this.#waiting()].sort((a, b) => a.offset - b.offset);
     yield* all;
   }
 
   backlog(): Backlog {
     let oldest: number | undefined;
-    const first = this.#untaken[this.#head];
-    if (first !== undefined) oldest = first.acceptedAtMs;
-    for (const record of this.#taken) oldest = Math.min(oldest ?? Infinity, record.acceptedAtMs);
-    return { records: this.#taken.size + this.untaken, bytes: this.#bytes, oldestAcceptedAtMs: oldest };
+    const firsts = [this.#untaken[this.#head], this.#passedOver[0]].filter((record) => record !== undefined);
+    for (const record of [...firsts, ...this.#taken]) oldest = Math.min(oldest ?? Infinity, record.acceptedAtMs);
+    const records = this.#taken.size + this.untaken + this.#passedOver.length;
+    return { records, bytes: this.#bytes, oldestAcceptedAtMs: oldest };
   }
 
   onAvailable(listener: () => void): () => void {
@@ -124,30 +130,39 @@ export class MemorySource implements RecordSource {
 
   #takeNow(limits: TakeLimits): LogRecord[] {
     const batch: LogRecord[] = [];
-    const passed: LogRecord[] = [];
     let bytes = 0;
-    while (this.#head < this.#untaken.length && batch.length < limits.records) {
+    const fits = (record: LogRecord): boolean =>
+      batch.length < limits.records && (batch.length === 0 || bytes + record.bytes.length <= limits.bytes);
+    const take = (record: LogRecord): void => {
+      bytes += record.bytes.length;
+      batch.push(record);
+      this.#taken.add(record);
+    };
+    if (this.#passedOver.length > 0) {
+      this.#passedOver = this.#passedOver.filter((record) => {
+        if (limits.skip?.(record) === true || !fits(record)) return true;
+        take(record);
+        return false;
+      });
+    }
+    while (this.#head < this.#untaken.length && this.#passedOver.length < MOST_PASSED_OVER) {
       const record = this.#untaken[this.#head]!;
-      if (limits.skip?.(record) === true) {
-        passed.push(record);
-      } else {
-        if (batch.length > 0 && bytes + record.bytes.length > limits.bytes) break;
-        bytes += record.bytes.length;
-        batch.push(record);
-        this.#taken.add(record);
-      }
+      if (limits.skip?.(record) === true) this.#passedOver.push(record);
+      else if (fits(record)) take(record);
+      else break;
       this.#head++;
     }
-    if (passed.length > 0) {
-      this.#untaken = [...passed, ...this.#untaken.slice(this.#head)];
-      this.#head = 0;
-    } else if (this.#head > 4_096) {
+    if (this.#head > 4_096) {
       this.#untaken = this.#untaken.slice(this.#head);
       this.#head = 0;
     }
     this.#takenBytes += bytes;
     this.mostTakenBytes = Math.max(this.mostTakenBytes, this.#takenBytes);
     return batch;
+  }
+
+  #waiting(): LogRecord[] {
+    return [...this.#passedOver, ...this.#untaken.slice(this.#head)];
   }
 
   #give(record: LogRecord, fate: string): void {
