@@ -121,7 +121,6 @@ const HINTS: readonly (readonly [RegExp, string])[] = [
     /wrong version number|packet length too long|EPROTO/u,
     "the server does not speak TLS there: try http instead of https",
   ],
-  [/other side closed|socket hang up/u, "the connection was closed: an https server may have been addressed with http"],
   [/ENOTFOUND|EAI_AGAIN/u, "the host name was not found"],
   [/ECONNREFUSED/u, "nothing listens there"],
 ];

@@ -16,6 +16,9 @@ const TEST_MS = 10_000;
 /** Creates a missing index or data stream at the first write. */
 const CREATE_MISSING = "auto_configure";
 
+/** A server that expects TLS just closes a plain connection: this cannot be told from a server that is down. */
+const TLS_HINT = "If the server expects TLS, as it does by default since version 8, the address starts with https.";
+
 /** @throws only the signal's reason: whatever the server says is part of the report */
 export async function testConnection(
   settings: ElasticsearchSettings,
@@ -39,10 +42,15 @@ export async function testConnection(
     const isAnswer =
       error instanceof RequestError || error instanceof TargetUnavailableError || error instanceof TargetConfigError;
     if (!isAnswer) throw error;
-    return { ok: false, messages: [`${error.message}.`] };
+    const mayNeedTls = error instanceof TargetUnavailableError && settings.connection.nodes.some(isPlain);
+    return { ok: false, messages: [`${error.message}.`, ...(mayNeedTls ? [TLS_HINT] : [])] };
   } finally {
     await connection?.close();
   }
+}
+
+function isPlain(node: string): boolean {
+  return node.startsWith("http:");
 }
 
 async function readVersion(connection: Connection, signal: AbortSignal): Promise<string> {
