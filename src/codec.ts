@@ -18,11 +18,6 @@ export interface EncodedPayload extends Encoded {
   readonly changed: number;
 }
 
-/** `encodeInto` has written nothing: the JSON text needs more room. */
-export const DOES_NOT_FIT = -1;
-/** `encodeInto` has written nothing: this payload takes `encode`. */
-export const NOT_PLAIN = -2;
-
 /** Above this `bson` cuts strings without a word, and MongoDB takes no document of this size anyway. */
 const MAX_BSON_BYTES = 16 * 1024 * 1024;
 
@@ -44,18 +39,13 @@ export function encode(payload: unknown): EncodedPayload {
 }
 
 /**
- * The fast way for the usual payload: writes its JSON text (tag 0) into a buffer.
- * @returns bytes written; or DOES_NOT_FIT, or NOT_PLAIN
- * @throws {PayloadError} as `encode`
+ * The payload as JSON text where that says all of it, as it does for nearly all traffic: the log writes it straight into
+ * its block. Undefined for a payload that takes `encode`.
+ * @throws {PayloadError} when the payload has code that throws
  */
-export function encodeInto(payload: unknown, buffer: Buffer, position: number): number {
+export function plainJson(payload: unknown): string | undefined {
   try {
-    if (!isPlain(payload)) return NOT_PLAIN;
-    const text = JSON.stringify(payload);
-    const room = buffer.length - position;
-    // A character takes at most 3 bytes; the exact size matters only near the end of the buffer.
-    if (text.length * 3 > room && (text.length > room || Buffer.byteLength(text) > room)) return DOES_NOT_FIT;
-    return buffer.write(text, position);
+    return isPlain(payload) ? JSON.stringify(payload) : undefined;
   } catch (error) {
     throw encodingError(error);
   }

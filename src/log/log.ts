@@ -38,6 +38,8 @@ export interface LogOptions {
   readonly consumers: readonly string[];
   /** A segment is sealed before it grows beyond this. */
   readonly segmentBytes: number;
+  /** False: records stay in memory, and only what an earlier life has left on disk is looked after. */
+  readonly persistent: boolean;
   /** Told of bad bytes found while reading, below which something had been safe. */
   readonly onLoss: (loss: Loss) => void;
 }
@@ -206,7 +208,12 @@ export class Log {
 
   /** Bytes of records in memory that are not written yet. */
   get unwrittenBytes(): number {
-    return this.#tail.unwrittenBytes;
+    return this.#o.persistent ? this.#tail.unwrittenBytes : 0;
+  }
+
+  /** Bytes of records that are written and not synced. */
+  get unsyncedBytes(): number {
+    return this.#tail.unsyncedBytes;
   }
 
   /** Bytes of records in memory that no sync has freed yet. */
@@ -231,7 +238,7 @@ export class Log {
 
   /** When the next write round is due, in the clock's elapsed ms; undefined when there is nothing to write. */
   writeDueMs(intervalMs: number): number | undefined {
-    const oldest = this.#tail.oldestUnwrittenMs(this.#done);
+    const oldest = this.#o.persistent ? this.#tail.oldestUnwrittenMs(this.#done) : undefined;
     if (oldest !== undefined) return oldest + intervalMs;
     if (this.#segments.length > 0 && this.#cursorsMoved() && !this.#onlyUnlink()) return this.#lastWriteMs + intervalMs;
     return undefined;
@@ -327,7 +334,7 @@ export class Log {
     this.#lastWriteMs = this.#o.clock.elapsedMs();
     await this.#finishRound();
     const { compression, clock } = this.#o;
-    const blocks = this.#tail.takeUnwritten(this.#done);
+    const blocks = this.#o.persistent ? this.#tail.takeUnwritten(this.#done) : [];
     const upTo = this.nextOffset;
     const view = this.#cursorView();
     const changes = this.#changedCursors(view);

@@ -76,6 +76,10 @@ export class Tail {
     return this.#entries.reduce((sum, { block }) => sum + block.length, 0);
   }
 
+  get unsyncedBytes(): number {
+    return this.#entries.reduce((sum, { block, state }) => (state === "written" ? sum + block.length : sum), 0);
+  }
+
   /** Infinite when all is written. */
   get lowestUnwritten(): number {
     return this.#entries.find(({ state }) => state !== "written")?.block.first ?? Number.POSITIVE_INFINITY;

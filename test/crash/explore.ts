@@ -133,6 +133,7 @@ export class Explorer {
       compression: plain,
       consumers: CONSUMERS,
       segmentBytes: 600,
+      persistent: true,
       onLoss: () => undefined,
     });
   }
