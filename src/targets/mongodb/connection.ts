@@ -239,7 +239,7 @@ async function clientOptions(options: MongoConnectionOptions): Promise<MongoClie
     ...(options.allowInvalidCertificates && { tlsAllowInvalidCertificates: true }),
     ...(options.replicaSet !== undefined && { replicaSet: options.replicaSet }),
     ...(options.direct && { directConnection: true }),
-  } as MongoClientOptions;
+  };
 }
 
 async function pem(textOrPath: string | undefined, what: string): Promise<string | undefined> {

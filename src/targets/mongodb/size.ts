@@ -17,12 +17,13 @@ const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
 const MAX_TIME_SERIES_DOCUMENT_BYTES = 4 * 1024 * 1024;
 /** BSON may be so many times the size of the JSON text (an array of digits: 2 bytes become 13). */
 const JSON_GROWTH = 8;
-/** For `_id`, added fields and the frame of a statement. */
-const FRAME_BYTES = 512;
+/** What `_id`, added fields and the frame of a statement may come to, and what they usually do. */
+const MOST_FRAME_BYTES = 512;
+const FRAME_BYTES = 48;
 
 export function estimate(record: LogRecord): { readonly bytes: number; readonly mostBytes: number } {
   const bytes = record.bytes.length;
-  return { bytes: bytes + FRAME_BYTES, mostBytes: bytes * (record.codec === 0 ? JSON_GROWTH : 1) + FRAME_BYTES };
+  return { bytes: bytes + FRAME_BYTES, mostBytes: bytes * (record.codec === 0 ? JSON_GROWTH : 1) + MOST_FRAME_BYTES };
 }
 
 /** Cuts into commands. Sizes are measured only when the estimate leaves a doubt: measuring costs as much as sending. */

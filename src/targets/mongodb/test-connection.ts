@@ -97,7 +97,7 @@ async function look(
 /** Beside the point: a server that does not answer it is no worse. */
 async function ask(lease: Lease, command: object, signal: AbortSignal): Promise<Record<string, unknown> | undefined> {
   try {
-    return await lease.command("admin", command as Record<string, unknown>, signal);
+    return await lease.command("admin", command, signal);
   } catch (error) {
     if (signal.aborted) throw error;
     return undefined;

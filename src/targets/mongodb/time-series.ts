@@ -65,8 +65,9 @@ export class TimeSeriesWriter {
 /** Whatever `insertMany` throws while sending is a MongoBulkWriteError; the real error, if any, is inside. */
 function replyIn(error: unknown): WriteReply {
   if (!classesOf(error).includes("MongoBulkWriteError")) throw error;
-  const { result, errorResponse } = error as MongoBulkWriteError;
-  if ((errorResponse as unknown) instanceof Error) throw errorResponse;
+  const { result } = error as MongoBulkWriteError;
+  const inner: unknown = (error as MongoBulkWriteError).errorResponse;
+  if (inner instanceof Error) throw inner;
   const concern = result.getWriteConcernError();
   return {
     n: result.insertedCount,

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Binary, BSONRegExp, Decimal128, Double, Long, ObjectId } from "bson";
+import { type Binary, BSONRegExp, Double, Long, ObjectId } from "bson";
 import { type Document, MongoClient } from "mongodb";
 import { systemClock } from "../../../src/clock.js";
 import type { DeliveryEvent } from "../../../src/delivery/events.js";
@@ -370,15 +370,16 @@ describe("MongoDB and the lessons of others", function () {
       .collection("readings")
       .find({}, { promoteValues: false, bsonRegExp: true })
       .toArray();
-    assert.deepEqual(document?.["date"], payload.date);
-    assert.deepEqual([...document?.["bytes"].buffer], [0, 1, 255]);
-    assert.ok(payload.id.equals(document?.["id"]));
-    assert.equal(String(document?.["long"]), "9007199254740993");
-    assert.equal(String(document?.["bigint"]), String(2n ** 60n));
-    assert.deepEqual(document?.["regex"], new BSONRegExp("a+", "i"));
-    assert.deepEqual(document?.["float"], new Double(1.5));
-    assert.equal(document?.["whole"]._bsontype, "Int32");
-    assert.equal(document?.["nothing"], null);
+    assert.ok(document !== undefined);
+    assert.deepEqual(document["date"], payload.date);
+    assert.deepEqual([...document["bytes"].buffer], [0, 1, 255]);
+    assert.ok(payload.id.equals(document["id"]));
+    assert.equal(String(document["long"]), "9007199254740993");
+    assert.equal(String(document["bigint"]), String(2n ** 60n));
+    assert.deepEqual(document["regex"], new BSONRegExp("a+", "i"));
+    assert.deepEqual(document["float"], new Double(1.5));
+    assert.equal(document["whole"]._bsontype, "Int32");
+    assert.equal(document["nothing"], null);
     assert.equal((document?.["_id"] as unknown as Binary).sub_type, 4);
   });
 

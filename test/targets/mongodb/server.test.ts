@@ -1,7 +1,6 @@
 /**
  * Against a server: FerretDB, which speaks MongoDB's protocol but is not mongod, or whatever `MONGODB_URL` names.
  */
-import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { MongoClient } from "mongodb";
 import { splitUri } from "../../../src/targets/mongodb/options.js";
