@@ -28,22 +28,28 @@ export interface Shortened {
 }
 
 /** @throws {FileUnavailableError} when there is no room for the copy, for one; the old file is untouched */
-export async function copyWithoutOldest(old: OutputFile, excess: Excess, format: LineFormat): Promise<Shortened> {
+export async function copyWithoutOldest(
+  old: OutputFile,
+  excess: Excess,
+  format: LineFormat,
+  signal: AbortSignal,
+): Promise<Shortened> {
   const headerBytes = await headerBytesOf(old, format);
-  const cut = await findCut(old, headerBytes, excess, format);
+  const cut = await findCut(old, headerBytes, excess, format, signal);
   const becomes = await fs.realpath(old.path);
   const temporary = temporaryPath(becomes);
   await removeLeftover(becomes);
   const file = await OutputFile.open(temporary, { create: true, createFolders: false, noFollow: true });
   try {
     await keepOwner(old.path, temporary);
-    await copy(old, file, 0, headerBytes);
-    await copy(old, file, cut.position, old.end);
+    await copy(old, file, 0, headerBytes, signal);
+    await copy(old, file, cut.position, old.end, signal);
     await file.sync();
     return { file, becomes, droppedLines: cut.lines };
   } catch (error) {
     await file.close();
     await removeLeftover(becomes);
+    signal.throwIfAborted();
     throw fileError(old.path, error);
   }
 }
@@ -68,11 +74,13 @@ async function findCut(
   from: number,
   excess: Excess,
   { lineEnd, isQuoted }: LineFormat,
+  signal: AbortSignal,
 ): Promise<{ position: number; lines: number }> {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   let lines = 0;
   let isInQuotes = false;
   for (let at = from; at < file.end;) {
+    signal.throwIfAborted();
     const filled = await file.read(chunk.subarray(0, Math.min(chunk.length, file.end - at)), at);
     if (filled === 0) break;
     for (let i = 0; i < filled; i++) {
@@ -89,9 +97,10 @@ async function findCut(
   return { position: file.end, lines };
 }
 
-async function copy(from: OutputFile, to: OutputFile, start: number, end: number): Promise<void> {
+async function copy(from: OutputFile, to: OutputFile, start: number, end: number, signal: AbortSignal): Promise<void> {
   const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, Math.max(0, end - start)));
   for (let at = start; at < end;) {
+    signal.throwIfAborted();
     const filled = await from.read(chunk.subarray(0, Math.min(chunk.length, end - at)), at);
     if (filled === 0) break;
     const { error } = await to.append(chunk.subarray(0, filled), [filled]);

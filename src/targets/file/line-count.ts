@@ -26,12 +26,12 @@ export class LineCounts {
   }
 
   /** The lines in the file now, whoever wrote them. Reads what it has not seen yet. */
-  async linesOf(file: OutputFile): Promise<number> {
+  async linesOf(file: OutputFile, signal: AbortSignal): Promise<number> {
     const known = this.#counts.get(file.path);
     const goesOn = known !== undefined && isSameFile(known, file.identity) && known.end <= file.end;
     if (goesOn && known.end === file.end) return known.lines;
     const from = goesOn ? known.end : await headerBytesOf(file, this.#format);
-    const lines = (goesOn ? known.lines : 0) + (await this.#countBetween(file, from, file.end));
+    const lines = (goesOn ? known.lines : 0) + (await this.#countBetween(file, from, file.end, signal));
     this.#remember(file, lines);
     return lines;
   }
@@ -41,11 +41,13 @@ export class LineCounts {
     return this.#counts.get(path)?.lines;
   }
 
-  /** Right after an append to a file that has been counted. The header of a new file is not counted. */
+  /** Right after an append, if the file is counted. The header of a new file is not counted. */
   appended(file: OutputFile, bytes: Buffer): void {
+    const known = this.known(file.path);
+    if (known === undefined) return; // Nobody counts this file.
     const { header, lineEnd } = this.#format;
     const counted = file.end === bytes.length ? bytes.subarray(header.length) : bytes;
-    this.#remember(file, (this.known(file.path) ?? 0) + countLineEnds(counted, lineEnd));
+    this.#remember(file, known + countLineEnds(counted, lineEnd));
   }
 
   set(file: OutputFile, lines: number): void {
@@ -57,10 +59,11 @@ export class LineCounts {
     this.#counts.delete(path);
   }
 
-  async #countBetween(file: OutputFile, from: number, to: number): Promise<number> {
+  async #countBetween(file: OutputFile, from: number, to: number, signal: AbortSignal): Promise<number> {
     const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, Math.max(0, to - from)));
     let lines = 0;
     for (let at = from; at < to;) {
+      signal.throwIfAborted();
       const filled = await file.read(chunk.subarray(0, Math.min(chunk.length, to - at)), at);
       if (filled === 0) break; // Cut by someone meanwhile: the next look finds out.
       lines += countLineEnds(chunk.subarray(0, filled), this.#format.lineEnd);

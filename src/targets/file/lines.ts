@@ -135,10 +135,14 @@ export function joinLines(before: Buffer, bodies: readonly Buffer[], lineEnd: Bu
   bytes.set(before);
   let at = before.length;
   const ends: number[] = [];
+  const endByte = lineEnd.length === 1 ? lineEnd[0] : undefined;
   for (const body of bodies) {
     bytes.set(body, at);
-    bytes.set(lineEnd, at + body.length);
-    at += body.length + lineEnd.length;
+    at += body.length;
+    // The usual end: assigning it takes a third of the time that copying it does.
+    if (endByte === undefined) bytes.set(lineEnd, at);
+    else bytes[at] = endByte;
+    at += lineEnd.length;
     ends.push(at);
   }
   return { bytes, ends };

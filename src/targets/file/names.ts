@@ -12,7 +12,7 @@ const MAX_PART_BYTES = 255;
 const MAX_NAME_BYTES = 1_024;
 
 /** The name with `/` between its parts, or why it is refused. */
-export function checkName(name: string): { readonly name: string } | { readonly refusal: Rejection } {
+function checkName(name: string): { readonly name: string } | { readonly refusal: Rejection } {
   const parts = name.split(process.platform === "win32" ? /[\\/]/ : "/");
   const refuse = (why: string): { refusal: Rejection } => ({
     refusal: { code: "file-name-refused", message: `The file name ${JSON.stringify(name.slice(0, 200))} ${why}.` },
@@ -32,32 +32,21 @@ export function checkName(name: string): { readonly name: string } | { readonly 
   return { name: kept.join("/") };
 }
 
-/** Where a record goes; or that it goes nowhere, and why. */
-export type Destination =
-  /** `name` is empty for the one file that the user chose. */
-  | { readonly kind: "file"; readonly name: string; readonly path: string }
-  | { readonly kind: "refused"; readonly refusal: Rejection };
-
-/** @param given the name in the record, if it has one */
+/** The place below the root that a name in a record means, or why it means none. */
 export function destinationFor(
   given: string | undefined,
-  file: string | undefined,
   root: string | undefined,
-): Destination {
-  if (given === undefined) {
-    if (file !== undefined) return { kind: "file", name: "", path: file };
-    return refused("file-name-missing", "The record names no file, and the exporter has none.");
-  }
+): { readonly name: string; readonly path: string } | { readonly refusal: Rejection } {
+  if (given === undefined) return refused("file-name-missing", "The record names no file, and the exporter has none.");
   if (root === undefined) {
     return refused("file-name-refused", "The exporter has no folder below which records may name their files.");
   }
   const checked = checkName(given);
-  if ("refusal" in checked) return { kind: "refused", refusal: checked.refusal };
-  return { kind: "file", name: checked.name, path: path.join(root, checked.name) };
+  return "refusal" in checked ? checked : { name: checked.name, path: path.join(root, checked.name) };
 }
 
-function refused(code: string, message: string): Destination {
-  return { kind: "refused", refusal: { code, message } };
+function refused(code: string, message: string): { readonly refusal: Rejection } {
+  return { refusal: { code, message } };
 }
 
 /**

@@ -16,30 +16,22 @@ import * as path from "node:path";
 import { systemClock } from "../../clock.js";
 import type { Clock } from "../../clock.js";
 import type { LogRecord, Offset } from "../../record.js";
-import { DELIVERED, DUPLICATE } from "../target.js";
+import { DELIVERED, DUPLICATE, TargetUnavailableError } from "../target.js";
 import type { Answer, Outcome, Rejection, ResumePoint, Target, TargetTraits } from "../target.js";
 import { catchUp } from "./catch-up.js";
 import type { LineAhead } from "./catch-up.js";
-import { copyWithoutOldest, removeLeftover } from "./drop-oldest.js";
+import { Destinations } from "./destinations.js";
+import type { Place, Session } from "./destinations.js";
 import { FileUnavailableError, errnoOf } from "./errors.js";
-import { LineCounts } from "./line-count.js";
 import { joinLines } from "./lines.js";
 import { destinationFor, refuseLinks } from "./names.js";
-import type { Destination } from "./names.js";
-import { OpenFiles } from "./open-files.js";
 import { checkOptions } from "./options.js";
 import type { CheckedOptions, FileTargetOptions } from "./options.js";
-import { syncFolder } from "./output-file.js";
-import type { OutputFile } from "./output-file.js";
 import { probeFile } from "./probe.js";
-import { Room } from "./room.js";
-import type { Amount } from "./room.js";
-import { Rotation } from "./rotation.js";
-import { Positions, isSameFile, pathKey } from "./state.js";
+import { Positions, pathKey } from "./state.js";
 
-const NOTHING = Buffer.alloc(0);
-
-type Place = Destination & { readonly kind: "file" };
+/** Within this `close` ends; a network disk that hangs is left to end by itself. */
+const CLOSE_MS = 2_000;
 
 /** How full the file is that was used last. */
 export interface FileFill {
@@ -67,40 +59,36 @@ export class FileTarget implements Target {
   };
   readonly #options: CheckedOptions;
   readonly #clock: Clock;
-  readonly #files = new OpenFiles();
-  readonly #counts: LineCounts;
-  readonly #room: Room;
-  readonly #rotation: Rotation;
-  /** Names of the files that this object has used: with `overwrite`, they have been emptied. */
-  readonly #used = new Set<string>();
+  readonly #destinations: Destinations;
+  /** The place of the one file that the user chose. */
+  readonly #fixed: Place | undefined;
   #positions: Positions | undefined;
   #resume: ResumePoint | undefined;
   #ahead = new Map<Offset, LineAhead>();
-  #lastUsed: OutputFile | undefined;
   #underWay: Promise<unknown> = Promise.resolve();
+  readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
 
   /** @throws {TargetConfigError} when the options do not make sense */
   constructor(options: FileTargetOptions, clock: Clock = systemClock) {
     this.#options = checkOptions(options);
     this.#clock = clock;
-    const { format, maxLines, maxBytes } = this.#options;
-    this.#counts = new LineCounts(format);
-    this.#room = new Room({ lines: maxLines, bytes: maxBytes }, format);
-    this.#rotation = new Rotation(this.#options.rotate);
+    this.#destinations = new Destinations(this.#options, clock);
+    const { file } = this.#options;
+    this.#fixed = file === undefined ? undefined : { name: "", path: file, pathKey: pathKey(file) };
   }
 
   /** Undefined before a file was used. */
   get fill(): FileFill | undefined {
-    const file = this.#lastUsed;
+    const file = this.#destinations.lastUsed;
     if (file === undefined) return undefined;
     const { maxBytes, maxLines } = this.#options;
-    return { path: file.path, bytes: file.end, maxBytes, lines: this.#counts.known(file.path), maxLines };
+    return { path: file.path, bytes: file.end, maxBytes, lines: this.#destinations.counts.known(file.path), maxLines };
   }
 
   /** Why old files could not be removed or compressed, if so. Delivery goes on. */
   get tidyFailure(): Error | undefined {
-    return this.#rotation.failure;
+    return this.#destinations.rotation.failure;
   }
 
   destinationOf(record: LogRecord): string {
@@ -113,8 +101,7 @@ export class FileTarget implements Target {
       // In the same life our own positions are as new as the stored state, or newer.
       this.#positions ??= Positions.from(resume?.state);
       if (resume !== undefined) await this.#catchUp(this.#positions, resume, signal);
-      const { file } = this.#options;
-      if (file !== undefined) await this.#opened({ kind: "file", name: "", path: file });
+      if (this.#fixed !== undefined) await this.#destinations.open(this.#fixed, this.#until(signal));
     });
   }
 
@@ -122,10 +109,15 @@ export class FileTarget implements Target {
     return this.#exclusively(async () => {
       signal.throwIfAborted();
       const place = this.#placeOf(batch[0]!);
-      if (place.kind === "refused") return { outcomes: batch.map(() => rejected(place.refusal)) };
+      if ("refusal" in place) return { outcomes: batch.map(() => rejected(place.refusal)) };
       const positions = (this.#positions ??= Positions.from(undefined));
+      const session: Session = {
+        positions,
+        note: async () => this.#resume?.note?.(positions.encode()),
+        signal: this.#until(signal),
+      };
       try {
-        return this.#answerAhead(batch, positions) ?? (await this.#append(batch, place, positions, signal));
+        return this.#answerAhead(batch, positions) ?? (await this.#append(batch, place, session));
       } catch (error) {
         if (place.name === "" || !(error instanceof FileUnavailableError) || !error.ofThisFile) throw error;
         const retry: Outcome = { kind: "retry", cause: error };
@@ -135,7 +127,7 @@ export class FileTarget implements Target {
   }
 
   settle(): Promise<void> {
-    return this.#files.settle();
+    return this.#destinations.files.settle();
   }
 
   probe(_signal: AbortSignal): Promise<void> {
@@ -144,19 +136,22 @@ export class FileTarget implements Target {
   }
 
   close(): Promise<void> {
-    // A descriptor is never closed under a call that uses it: its number, used again, would be another file.
-    return (this.#closed ??= this.#exclusively(async () => {
-      await this.#rotation.close();
-      await this.#files.close();
+    return (this.#closed ??= new Promise((resolve, reject) => {
+      const timer = this.#clock.after(CLOSE_MS, resolve);
+      // A descriptor is never closed under a call that uses it: its number, used again, would be another file.
+      const closing = this.#exclusively(() => this.#destinations.close());
+      this.#closing.abort(new Error("the file target is being closed"));
+      closing.then(resolve, reject).finally(() => timer.cancel());
     }));
   }
 
   /** Resolves when old files have been removed and compressed. */
   idle(): Promise<void> {
-    return this.#rotation.idle();
+    return this.#destinations.rotation.idle();
   }
 
   #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closing.signal.aborted) return Promise.reject(new TargetUnavailableError("The file target is closed."));
     const result = this.#underWay.then(work);
     this.#underWay = result.catch(() => {
       /* whoever asked for the work hears of it */
@@ -164,8 +159,17 @@ export class FileTarget implements Target {
     return result;
   }
 
-  #placeOf(record: LogRecord): Destination {
-    return destinationFor(record.routing["file"], this.#options.file, this.#options.root);
+  /** For what may take long: reading a large file. */
+  #until(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.#closing.signal]);
+  }
+
+  #placeOf(record: LogRecord): Place | { readonly refusal: Rejection } {
+    const given = record.routing["file"];
+    if (given === undefined && this.#fixed !== undefined) return this.#fixed;
+    const destination = destinationFor(given, this.#options.root);
+    if ("refusal" in destination) return destination;
+    return { ...destination, pathKey: pathKey(destination.path) };
   }
 
   /**
@@ -185,29 +189,34 @@ export class FileTarget implements Target {
     return { outcomes, consequence: { kind: "split", cause: REST }, state: positions.encode() };
   }
 
-  async #append(batch: readonly LogRecord[], place: Place, positions: Positions, signal: AbortSignal): Promise<Answer> {
+  async #append(batch: readonly LogRecord[], place: Place, session: Session): Promise<Answer> {
     if (place.name !== "") {
       const refusal = await refuseLinks(this.#options.root!, place.name);
       if (refusal !== undefined) return { outcomes: batch.map(() => rejected(refusal)) };
     }
     const outcomes: Outcome[] = [];
+    // The system looks after the file while we make the lines.
+    const opening = this.#destinations.usable(place, session);
     const { bodies, places } = this.#encode(batch, outcomes);
+    const usable = await opening;
     if (bodies.length === 0) return { outcomes };
-    const { file, count } = await this.#makeRoom(place, positions, bodies);
-    signal.throwIfAborted();
+    const { file, count } = await this.#destinations.makeRoom(usable, place, bodies, session);
+    session.signal.throwIfAborted();
     if (count > 0) {
-      const lines = joinLines(this.#before(file), bodies.slice(0, count), this.#options.format.lineEnd);
+      const { lineEnd } = this.#options.format;
+      const taken = count === bodies.length ? bodies : bodies.slice(0, count);
+      const lines = joinLines(this.#destinations.before(file), taken, lineEnd);
       const appended = await file.append(lines.bytes, lines.ends);
       if (appended.bytes === 0 && appended.error !== undefined) throw appended.error;
-      this.#files.markDirty(file.path);
-      await this.#store(file, place, positions);
-      if (this.#room.countsLines) this.#counts.appended(file, lines.bytes.subarray(0, appended.bytes));
+      this.#destinations.files.markDirty(file.path);
+      await this.#destinations.setPosition(file, place, session.positions);
+      this.#destinations.counts.appended(file, lines.bytes.subarray(0, appended.bytes));
       lines.ends.forEach((end, i) => {
         // What did not fit the disk is offered again; that attempt fails as a whole, and the target is unusable.
         outcomes[places[i]!] = end <= appended.bytes ? DELIVERED : { kind: "retry", cause: appended.error! };
       });
     }
-    const state = positions.encode();
+    const state = session.positions.encode();
     if (count === bodies.length) return { outcomes, state };
     const isRefused = this.#options.whenFull === "refuseNew";
     const rest: Outcome = isRefused ? rejected(fileFull(file.path)) : { kind: "retry", cause: new Error(REST.message) };
@@ -219,11 +228,11 @@ export class FileTarget implements Target {
     const bodies: Buffer[] = [];
     const places: number[] = [];
     // A new file takes a record of any size when files are only set aside, not bounded for good.
-    const isBounded = this.#room.isLimited && this.#options.whenFull !== "rotate";
+    const isBounded = this.#destinations.room.isLimited && this.#options.whenFull !== "rotate";
     batch.forEach((record, i) => {
       const body = this.#bodyOf(record);
       if (!Buffer.isBuffer(body)) outcomes[i] = rejected(body);
-      else if (isBounded && this.#room.isTooLarge(body)) outcomes[i] = rejected(TOO_LARGE);
+      else if (isBounded && this.#destinations.room.isTooLarge(body)) outcomes[i] = rejected(TOO_LARGE);
       else {
         bodies.push(body);
         places.push(i);
@@ -240,127 +249,9 @@ export class FileTarget implements Target {
     }
   }
 
-  /** The file for the next lines, and how many of them it takes. */
-  async #makeRoom(
-    place: Place,
-    positions: Positions,
-    bodies: readonly Buffer[],
-  ): Promise<{ file: OutputFile; count: number }> {
-    let file = await this.#usable(place, positions);
-    const { whenFull } = this.#options;
-    if (whenFull === "rotate" && this.#rotation.isDue(file, this.#clock.wallMs())) {
-      file = await this.#rotate(place, positions);
-    }
-    if (!this.#room.isLimited) return { file, count: bodies.length };
-    let count = this.#room.fitting(await this.#usedBy(file), bodies);
-    if (whenFull === "rotate" && count === 0) {
-      if (file.end > 0) file = await this.#rotate(place, positions);
-      count = Math.max(1, this.#room.fitting(await this.#usedBy(file), bodies));
-    } else if (whenFull === "keepNew" && count < bodies.length) {
-      file = await this.#dropOldest(file, place, positions, bodies);
-      count = this.#room.fitting(await this.#usedBy(file), bodies);
-    }
-    return { file, count };
-  }
-
-  /** What the file holds, with what has to be written before the next line. */
-  async #usedBy(file: OutputFile): Promise<Amount> {
-    const lines = this.#room.countsLines ? await this.#counts.linesOf(file) : 0;
-    const before = this.#before(file);
-    const isUnfinished = file.end > 0 && before.length > 0;
-    return { lines: lines + (isUnfinished ? 1 : 0), bytes: file.end + before.length };
-  }
-
-  async #rotate(place: Place, positions: Positions): Promise<OutputFile> {
-    await this.#rotation.setAside(place.path);
-    await this.#files.retire(place.path);
-    this.#counts.forget(place.path);
-    const file = await this.#usable(place, positions);
-    this.#rotation.tidy(place.path);
-    return file;
-  }
-
-  /**
-   * The shorter copy becomes the file in one step. Its position is stored before: if a crash comes first, the state
-   * speaks of a file that is not there, and nothing was delivered since.
-   */
-  async #dropOldest(
-    file: OutputFile,
-    place: Place,
-    positions: Positions,
-    bodies: readonly Buffer[],
-  ): Promise<OutputFile> {
-    const used = await this.#usedBy(file);
-    const shortened = await copyWithoutOldest(file, this.#room.excess(used, bodies), this.#options.format);
-    try {
-      await this.#store(shortened.file, place, positions);
-      await this.#resume?.note?.(positions.encode());
-      await shortened.file.rename(shortened.becomes, place.path);
-    } catch (error) {
-      await shortened.file.close();
-      await removeLeftover(shortened.becomes);
-      throw error;
-    }
-    // Before a line is added: a power cut that took the name back would take the line with it.
-    await syncFolder(path.dirname(shortened.becomes));
-    await this.#files.replace(shortened.file);
-    this.#lastUsed = shortened.file;
-    if (this.#room.countsLines) this.#counts.set(shortened.file, used.lines - shortened.droppedLines);
-    return shortened.file;
-  }
-
-  /** The open file of a destination, its position known to the log before the first of our bytes gets there. */
-  async #usable(place: Place, positions: Positions): Promise<OutputFile> {
-    const { file, wasCut } = await this.#opened(place);
-    const known = positions.get(place.name);
-    const goesOn =
-      known !== undefined &&
-      known.pathKey === pathKey(place.path) &&
-      isSameFile(known, file.identity) &&
-      file.end >= known.position &&
-      !wasCut;
-    if (!goesOn) {
-      await this.#store(file, place, positions);
-      await this.#resume?.note?.(positions.encode());
-    }
-    return file;
-  }
-
-  async #opened(place: Place): Promise<{ file: OutputFile; wasCut: boolean }> {
-    let current = await this.#files.current(place.path);
-    if (current === undefined) {
-      const { createFolders } = this.#options;
-      const noFollow = place.name !== "";
-      if (this.#room.isLimited && this.#options.whenFull === "keepNew") await removeLeftover(place.path);
-      current = { file: await this.#files.open(place.path, { create: true, createFolders, noFollow }), wasCut: false };
-    }
-    const { file } = current;
-    if (this.#options.empties && !this.#used.has(place.name)) {
-      if (file.end > 0) await file.cut(0);
-      this.#used.add(place.name);
-    }
-    if (current.wasCut) this.#counts.forget(place.path);
-    if (this.#room.countsLines) await this.#counts.linesOf(file);
-    this.#lastUsed = file;
-    return current;
-  }
-
-  /** Everything in the file up to its end is confirmed with the answer under way, or was before. */
-  async #store(file: OutputFile, place: Place, positions: Positions): Promise<void> {
-    const { name } = place;
-    const tailCrc = await file.tailCrc(file.end);
-    positions.set({ ...file.identity, name, pathKey: pathKey(place.path), position: file.end, tailCrc });
-  }
-
-  #before(file: OutputFile): Buffer {
-    const { format } = this.#options;
-    if (file.end === 0) return format.header;
-    return file.endsWith(format.lineEnd) ? NOTHING : format.lineEnd;
-  }
-
   async #catchUp(positions: Positions, resume: ResumePoint, signal: AbortSignal): Promise<void> {
     const { root, file, format } = this.#options;
-    await this.#files.close();
+    await this.#destinations.files.close();
     this.#ahead = await catchUp({
       positions,
       resume,
@@ -372,13 +263,13 @@ export class FileTarget implements Target {
       },
       nameOf: (record) => {
         const place = this.#placeOf(record);
-        return place.kind === "file" ? place.name : undefined;
+        return "refusal" in place ? undefined : place.name;
       },
       lineOf: (record) => {
         const body = this.#bodyOf(record);
         return Buffer.isBuffer(body) ? Buffer.concat([body, format.lineEnd]) : undefined;
       },
-      onDoubt: (at) => this.#files.markDirty(at),
+      onDoubt: (at) => this.#destinations.files.markDirty(at),
     });
   }
 }
