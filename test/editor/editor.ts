@@ -50,9 +50,14 @@ export class Editor {
     const page = await browser.newPage({ viewport: { width: 1400, height: 1000 }, locale: language });
     const editor = new Editor(page);
     await page.goto(url);
-    await page.locator("#red-ui-palette-container .red-ui-palette-node").first().waitFor();
-    await page.locator("#red-ui-loading-progress").waitFor({ state: "hidden" });
+    await editor.ready();
     return editor;
+  }
+
+  /** Resolves when the flows are loaded and shown. */
+  async ready(): Promise<void> {
+    await this.page.locator("#red-ui-palette-container .red-ui-palette-node").first().waitFor();
+    await this.page.locator("#red-ui-loading-progress").waitFor({ state: "hidden" });
   }
 
   /** Drags a node from the palette to a place of the canvas, as a hand does; resolves to its id. */
@@ -89,6 +94,17 @@ export class Editor {
   async openDialog(id: string): Promise<void> {
     await this.page.locator(`.red-ui-flow-node-group[id="${id}"] .red-ui-flow-node`).first().dblclick();
     await this.settled("#node-dialog-ok");
+  }
+
+  /** Why the editor marks a node as wrong. */
+  reasons(id: string): Promise<string[]> {
+    return this.page.evaluate((wanted) => {
+      let reasons: unknown = [];
+      (globalThis as unknown as { RED: EditorGlobal }).RED.nodes.eachNode((node) => {
+        if (node["id"] === wanted) reasons = node["validationErrors"] ?? [];
+      });
+      return (reasons as unknown[]).flat().map(String);
+    }, id);
   }
 
   /** Presses Done and waits until the dialog is gone. */

@@ -1,0 +1,95 @@
+/**
+ * `resilient-runtime`, the config node: where the queues live, what they may use, and the flush settings that
+ * exporters take over. The opening and closing is `shared-runtime.ts`.
+ */
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import type { Node, NodeAPI, NodeDef } from "node-red";
+import { systemClock } from "../../src/clock.js";
+import { Runtime, type RuntimeEvent } from "../../src/runtime/runtime.js";
+import { type FlushSettings, checkBudgets, checkFlushSettings } from "../../src/runtime/settings.js";
+import { textOf, valueOf } from "../shared/config.js";
+import { NodeError } from "../shared/errors.js";
+import { ProblemLog } from "../shared/problem-log.js";
+import { type RuntimeUser, SharedRuntime } from "./shared-runtime.js";
+
+export interface RuntimeNode extends Node {
+  /** What exporters inherit value by value. */
+  flush: FlushSettings;
+  /** Node-RED shows this node's status and errors on the flows of these nodes, by id. */
+  users: Record<string, Node>;
+  /** As `SharedRuntime.register`. */
+  register(node: Node, user: RuntimeUser): () => void;
+}
+
+/** Which config node has which folder: the engine keeps other processes away, and waits for one of its own to let go. */
+const owners = new Map<string, string>();
+
+export default function register(RED: NodeAPI): void {
+  function ResilientRuntime(this: RuntimeNode, config: NodeDef): void {
+    RED.nodes.createNode(this, config);
+    const { settings: flush, problems } = checkFlushSettings(valueOf(config, "flush"));
+    const { settings: budgets, problems: budgetProblems } = checkBudgets(valueOf(config, "budgets"));
+    for (const { message } of [...problems, ...budgetProblems]) this.warn(message);
+
+    const problemLog = new ProblemLog(systemClock, (message) => this.warn(message));
+    const folder = queueFolder(RED.settings.userDir, textOf(config, "folder"), this.id);
+    const open = (): Promise<Runtime> => {
+      const owner = owners.get(folder) ?? this.id;
+      if (owner !== this.id) throw new NodeError("not-open", RED._("error.shared", { folder, owner }));
+      owners.set(folder, this.id);
+      const onEvent = (event: RuntimeEvent): void => problemLog.add(event.kind + event.log, eventText(RED, event));
+      return Runtime.open({ folder, flush, ...budgets, onEvent });
+    };
+    const onFailure = ({ message }: Error): void => problemLog.add("open", RED._("error.open", { message }));
+    const shared = new SharedRuntime(async () => open(), onFailure, systemClock);
+
+    this.flush = flush;
+    this.users = {};
+    this.register = (node, user) => {
+      this.users[node.id] = node;
+      const leave = shared.register(node.id, user);
+      return () => {
+        if (this.users[node.id] === node) delete this.users[node.id];
+        leave();
+      };
+    };
+    // Not looked at: whether the node was removed. A node that is only disabled counts as removed, and a queue is
+    // never deleted by itself.
+    this.on("close", (done: () => void) => {
+      shared
+        .close()
+        .catch((error: unknown) => this.error(error))
+        .finally(() => {
+          if (owners.get(folder) === this.id) owners.delete(folder);
+          done();
+        });
+    });
+  }
+
+  RED.nodes.registerType("resilient-runtime", ResilientRuntime);
+}
+
+/**
+ * The folder of the queues: what the user named (relative names are below Node-RED's user directory), or one by the
+ * node's id, which stays the same across restarts, renames and moves.
+ */
+export function queueFolder(userDir: string | undefined, folder: string, nodeId: string): string {
+  const base = userDir ?? join(homedir(), ".node-red");
+  if (folder.trim() !== "") return resolve(base, folder.trim());
+  // An id comes from the flow file, so from anywhere: it must stay one name.
+  return join(base, "resilient-exporters", encodeURIComponent(nodeId).replaceAll(".", "%2E"));
+}
+
+function eventText(RED: NodeAPI, event: RuntimeEvent): string {
+  switch (event.kind) {
+    case "loss":
+      return RED._(`event.${event.loss.kind}`, { log: event.log, path: event.loss.path, bytes: event.loss.bytes });
+    case "torn":
+      return RED._("event.torn", { log: event.log, bytes: event.bytes });
+    case "foreign":
+      return RED._("event.foreign", { log: event.log, path: event.path });
+    default:
+      return event satisfies never;
+  }
+}

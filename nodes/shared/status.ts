@@ -1,0 +1,57 @@
+/**
+ * What a node shows under itself: one short line, the worst thing first.
+ */
+import type { NodeStatus } from "node-red";
+import type { ExporterStatus } from "../../src/runtime/exporter.js";
+
+/** Looks up a text of `flush-settings.json`, in the language that Node-RED runs in. */
+export type Translate = (key: string, values?: Record<string, string | number>) => string;
+
+export function statusOf(status: ExporterStatus, text: Translate): NodeStatus {
+  const waiting = waitingText(status, text);
+  const line = (key: string): string => joined([text(`status.${key}`), waiting, droppedText(status, text)]);
+
+  if (status.storage !== undefined) return { fill: "red", shape: "ring", text: line("storage") };
+  if (status.problem?.configuration === true) return { fill: "red", shape: "ring", text: line("config") };
+  if (status.circuit === "open") return { fill: "yellow", shape: "ring", text: line("down") };
+  if (status.paused) return { fill: "grey", shape: "ring", text: line("paused") };
+  if (status.circuit === "halfOpen") return { fill: "yellow", shape: "dot", text: line("trying") };
+  if (status.problem !== undefined) return { fill: "yellow", shape: "dot", text: line("held") };
+  if (status.waiting > 0) {
+    return { fill: "green", shape: "dot", text: joined([waiting, droppedText(status, text)]) };
+  }
+  return { fill: "green", shape: "dot", text: joined([text("status.ready"), droppedText(status, text)]) };
+}
+
+/** "12 waiting, oldest 3 min"; empty when nothing waits. */
+function waitingText(status: ExporterStatus, text: Translate): string {
+  if (status.waiting === 0) return "";
+  const count = text("status.waiting", { count: status.waiting });
+  // Below a second nothing is late: an age would only flicker.
+  if (status.oldestAgeMs === undefined || status.oldestAgeMs < 1_000) return count;
+  return joined([count, text("status.oldest", { age: ageText(status.oldestAgeMs, text) })]);
+}
+
+function droppedText(status: ExporterStatus, text: Translate): string {
+  return joined([
+    status.dropped === 0 ? "" : text("status.dropped", { count: status.dropped }),
+    status.deadLetters === 0 ? "" : text("status.rejected", { count: status.deadLetters }),
+  ]);
+}
+
+const UNITS = [
+  ["d", 86_400_000],
+  ["h", 3_600_000],
+  ["min", 60_000],
+  ["s", 1_000],
+] as const;
+
+/** In the largest unit that leaves at least 1, rounded down: "3 min". */
+export function ageText(ageMs: number, text: Translate): string {
+  const [unit, ms] = UNITS.find(([, size]) => ageMs >= size) ?? UNITS[3];
+  return text(`age.${unit}`, { n: Math.floor(ageMs / ms) });
+}
+
+function joined(parts: readonly string[]): string {
+  return parts.filter((part) => part !== "").join(", ");
+}
