@@ -11,7 +11,9 @@ import { TAIL_BYTES, crcOfTail, identityOf, isSameFile } from "./state.js";
 import type { FileIdentity } from "./state.js";
 
 const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = fs.constants;
-/** Not on Windows. O_NONBLOCK: opening a FIFO must fail, not hold a thread of the pool for ever. */
+/** Of bytes whose sync failed, so many are written again at a time. */
+const REWRITE_BYTES = 256 * 1_024;
+/** O_NONBLOCK (not on Windows): opening a FIFO must fail, not hold a thread of the pool for ever. */
 const OPEN_FLAGS = O_RDWR | O_APPEND | (O_NONBLOCK ?? 0);
 
 export interface OpenOptions {
@@ -41,6 +43,10 @@ export class OutputFile {
   /** Bytes of an unfinished line behind `#end` that could not be cut back. */
   #unfinishedBytes = 0;
   #syncing: Promise<void> | undefined;
+  /** Up to here the file was synced, or was there before us. */
+  #syncedEnd: number;
+  /** From here on a sync has failed. */
+  #unprovenFrom: number | undefined;
 
   private constructor(at: string, fd: number, isNew: boolean, identity: FileIdentity, end: number, tail: Buffer) {
     this.#path = at;
@@ -48,6 +54,7 @@ export class OutputFile {
     this.isNew = isNew;
     this.#identity = identity;
     this.#end = end;
+    this.#syncedEnd = end;
     this.#tail = tail;
   }
 
@@ -170,12 +177,20 @@ export class OutputFile {
     return readAt(this.#fd, into, position);
   }
 
-  /** fdatasync. */
+  /**
+   * fdatasync. After a failure the system takes the lost pages for clean, and the next call would succeed without
+   * having written them: so their bytes, which are still in memory on most file systems, are written once more.
+   * @see https://wiki.postgresql.org/wiki/Fsync_Errors
+   */
   async sync(): Promise<void> {
-    this.#syncing = fs.fdatasync(this.#fd);
+    const end = this.#end;
+    this.#syncing = this.#syncFrom(this.#unprovenFrom);
     try {
       await this.#syncing;
+      this.#syncedEnd = end;
+      this.#unprovenFrom = undefined;
     } catch (error) {
+      this.#unprovenFrom ??= this.#syncedEnd;
       throw fileError(this.path, error);
     }
   }
@@ -188,6 +203,28 @@ export class OutputFile {
       /* whoever asked for the sync has heard of it */
     }
     await fs.close(this.#fd);
+  }
+
+  async #syncFrom(unprovenFrom: number | undefined): Promise<void> {
+    if (unprovenFrom !== undefined) await this.#writeAgain(unprovenFrom);
+    await fs.fdatasync(this.#fd);
+  }
+
+  async #writeAgain(from: number): Promise<void> {
+    // Our own descriptor only appends. Linux opens the very same file again, whatever its name is by now.
+    const again = await fs.open(process.platform === "linux" ? `/proc/self/fd/${this.#fd}` : this.path, O_RDWR);
+    try {
+      const end = this.#end;
+      const chunk = Buffer.allocUnsafe(Math.min(REWRITE_BYTES, Math.max(0, end - from)));
+      for (let at = from; at < end;) {
+        const filled = await readAt(again, chunk.subarray(0, Math.min(chunk.length, end - at)), at);
+        if (filled === 0) break;
+        const { bytesWritten } = await fs.write(again, chunk, 0, filled, at);
+        at += bytesWritten;
+      }
+    } finally {
+      await fs.close(again);
+    }
   }
 
   async #cutBack(size: number): Promise<void> {

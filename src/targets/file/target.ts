@@ -66,7 +66,6 @@ export class FileTarget implements Target {
   #resume: ResumePoint | undefined;
   #ahead = new Map<Offset, LineAhead>();
   #underWay: Promise<unknown> = Promise.resolve();
-  readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
 
   /** @throws {TargetConfigError} when the options do not make sense */
@@ -96,17 +95,22 @@ export class FileTarget implements Target {
   }
 
   open(signal: AbortSignal, resume?: ResumePoint): Promise<void> {
-    return this.#exclusively(async () => {
+    return this.#whileOpen(async () => {
       this.#resume = resume;
       // In the same life our own positions are as new as the stored state, or newer.
       this.#positions ??= Positions.from(resume?.state);
       if (resume !== undefined) await this.#catchUp(this.#positions, resume, signal);
-      if (this.#fixed !== undefined) await this.#destinations.open(this.#fixed, this.#until(signal));
+      if (this.#fixed === undefined) return;
+      try {
+        await this.#destinations.open(this.#fixed, signal);
+      } catch (error) {
+        if (!this.#mayHold(error)) throw error; // Otherwise the first record for it says so again.
+      }
     });
   }
 
   deliver(batch: readonly LogRecord[], signal: AbortSignal): Promise<Answer> {
-    return this.#exclusively(async () => {
+    return this.#whileOpen(async () => {
       signal.throwIfAborted();
       const place = this.#placeOf(batch[0]!);
       if ("refusal" in place) return { outcomes: batch.map(() => rejected(place.refusal)) };
@@ -114,12 +118,12 @@ export class FileTarget implements Target {
       const session: Session = {
         positions,
         note: async () => this.#resume?.note?.(positions.encode()),
-        signal: this.#until(signal),
+        signal,
       };
       try {
         return this.#answerAhead(batch, positions) ?? (await this.#append(batch, place, session));
       } catch (error) {
-        if (place.name === "" || !(error instanceof FileUnavailableError) || !error.ofThisFile) throw error;
+        if (!this.#mayHold(error)) throw error;
         const retry: Outcome = { kind: "retry", cause: error };
         return { outcomes: batch.map(() => retry), consequence: { kind: "hold", cause: error } };
       }
@@ -132,7 +136,7 @@ export class FileTarget implements Target {
 
   probe(_signal: AbortSignal): Promise<void> {
     const { file, root, createFolders } = this.#options;
-    return probeFile(file ?? path.join(root!, "any"), createFolders);
+    return probeFile(root === undefined ? file! : path.join(root, "any"), createFolders);
   }
 
   close(): Promise<void> {
@@ -140,7 +144,6 @@ export class FileTarget implements Target {
       const timer = this.#clock.after(CLOSE_MS, resolve);
       // A descriptor is never closed under a call that uses it: its number, used again, would be another file.
       const closing = this.#exclusively(() => this.#destinations.close());
-      this.#closing.abort(new Error("the file target is being closed"));
       closing.then(resolve, reject).finally(() => timer.cancel());
     }));
   }
@@ -150,8 +153,12 @@ export class FileTarget implements Target {
     return this.#destinations.rotation.idle();
   }
 
+  #whileOpen<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closed === undefined) return this.#exclusively(work);
+    return Promise.reject(new TargetUnavailableError("The file target is closed.", { code: "closed" }));
+  }
+
   #exclusively<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#closing.signal.aborted) return Promise.reject(new TargetUnavailableError("The file target is closed."));
     const result = this.#underWay.then(work);
     this.#underWay = result.catch(() => {
       /* whoever asked for the work hears of it */
@@ -159,9 +166,9 @@ export class FileTarget implements Target {
     return result;
   }
 
-  /** For what may take long: reading a large file. */
-  #until(signal: AbortSignal): AbortSignal {
-    return AbortSignal.any([signal, this.#closing.signal]);
+  /** One file of many that cannot be written waits alone; the only one makes the target unusable. */
+  #mayHold(error: unknown): error is FileUnavailableError {
+    return this.#options.root !== undefined && error instanceof FileUnavailableError && error.ofThisFile;
   }
 
   #placeOf(record: LogRecord): Place | { readonly refusal: Rejection } {

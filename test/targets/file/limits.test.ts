@@ -244,6 +244,24 @@ describe("The limits of a file", () => {
       assert.deepEqual(lines(), ["c"]);
     });
 
+    it("let a sync run at any time meanwhile", async () => {
+      const target = await openTarget({ maxLines: 5, whenFull: "rotate", rotate: { keepFiles: 3, gzip: true } });
+      const syncs: Promise<void>[] = [];
+      for (let n = 0; n < 60; n++) {
+        log.add(n);
+        const delivery = log.deliverAll(target);
+        syncs.push(target.settle());
+        await delivery;
+      }
+
+      await Promise.all(syncs);
+      await target.settle();
+      await target.idle();
+
+      assert.equal(target.tidyFailure, undefined);
+      assert.deepEqual(lines(), numbers(55, 60));
+    });
+
     it("give a record larger than the limit a file of its own", async () => {
       const target = await openTarget({ maxBytes: 5, whenFull: "rotate" });
       log.add("a");

@@ -146,6 +146,16 @@ describe("A file name in a record", () => {
     );
   });
 
+  it("is written although the file of the other records cannot be", async () => {
+    const file = join(root, "folder");
+    fs.mkdirSync(file);
+    log.add("x", { file: "a.log" });
+
+    await deliver({ root, file });
+
+    assert.equal(fs.readFileSync(join(root, "a.log"), "utf8"), "x\n");
+  });
+
   it("costs no descriptor for each of a thousand files, and each gets its lines", async () => {
     for (let i = 0; i < 2_000; i++) log.add(i, { file: `${i % 1_000}.log` });
 
