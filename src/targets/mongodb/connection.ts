@@ -9,7 +9,7 @@ import { type Clock, systemClock } from "../../clock.js";
 import { TargetConfigError } from "../target.js";
 import { Deadline } from "./deadline.js";
 import { failureOf } from "./failure.js";
-import { type MongoConnectionOptions, splitUri } from "./options.js";
+import type { MongoConnectionOptions } from "./options.js";
 
 /** Longest wait for a client to close; the rest ends in the background. Node-RED gives a whole deploy 15 s. */
 const CLOSE_MS = 2_500;
@@ -253,8 +253,7 @@ async function pem(textOrPath: string | undefined, what: string): Promise<string
 }
 
 function secretsOf(options: MongoConnectionOptions): string[] {
-  const { password } = splitUri(options.uri);
-  return [options.password, options.passphrase, password].filter((secret) => secret !== undefined);
+  return [options.password, options.passphrase].filter((secret) => secret !== undefined);
 }
 
 /** Equal settings give equal text, in whatever order they were given. */

@@ -17,7 +17,9 @@ export function redact(text: string, secrets: readonly string[]): string {
   for (const form of forms.sort((a, b) => b.length - a.length)) {
     if (form.length >= MIN_SECRET_LENGTH) clean = clean.replaceAll(form, "***");
   }
-  return clean.replace(/\b([a-z][a-z+]*:\/\/)[^\s/]*@/gi, "$1***@");
+  return clean
+    .replace(/\b([a-z][a-z+]*:\/\/)[^\s/]*@/gi, "$1***@")
+    .replace(/([?&]\w*(?:password|passphrase|token|secret)\w*=)[^&\s]*/gi, "$1***");
 }
 
 /**

@@ -131,6 +131,8 @@ export interface SplitUri {
   readonly uri: string;
   readonly user?: string;
   readonly password?: string;
+  /** Of the client certificate's key (`tlsCertificateKeyFilePassword`). */
+  readonly passphrase?: string;
 }
 
 /** Hosts, then perhaps a database, then perhaps options: what stands behind the credentials. */
@@ -142,6 +144,14 @@ const BEHIND_CREDENTIALS =
  * credentials end at the first "@" behind which everything reads like hosts.
  */
 export function splitUri(uri: string): SplitUri {
+  const split = splitUserInfo(uri);
+  const passphrase = /[?&]tlsCertificateKeyFilePassword=([^&]*)/i.exec(split.uri)?.[1];
+  if (passphrase === undefined) return split;
+  const rest = split.uri.replace(/([?&])tlsCertificateKeyFilePassword=[^&]*&?/gi, "$1").replace(/[?&]$/, "");
+  return { ...split, uri: rest, ...(passphrase !== "" && { passphrase: decode(passphrase) }) };
+}
+
+function splitUserInfo(uri: string): SplitUri {
   const scheme = /^mongodb(?:\+srv)?:\/\//i.exec(uri)?.[0];
   if (scheme === undefined) return { uri };
   const rest = uri.slice(scheme.length);
@@ -202,13 +212,18 @@ export function checkMongoOptions(input: unknown): MongoOptions {
   };
 }
 
-/** The same for the connection alone. @throws {MongoOptionsError} */
+/**
+ * The same for the connection alone. Instead of `uri` it takes `hosts` ("h1:27017,h2") and `srv` (mongodb+srv).
+ * @throws {MongoOptionsError}
+ */
 export function checkMongoConnection(input: unknown): MongoConnectionOptions {
   const given = objectOf(input, "connection");
-  const split = splitUri(given["uri"] === undefined ? "mongodb://localhost:27017" : textOf(given, "uri"));
+  const split = splitUri(textOrNone(given, "uri") ?? uriOfHosts(given));
   if (!/^mongodb(\+srv)?:\/\/[^/?]/.test(split.uri)) {
     throw new MongoOptionsError("uri", "must begin with mongodb:// or mongodb+srv:// and name a host");
   }
+  // An unacknowledged write would be deleted here before anybody knows that it arrived.
+  if (/[?&]w=0(?:&|$)/i.test(split.uri)) throw new MongoOptionsError("uri", "w=0 would confirm what may be lost");
   const user = textOrNone(given, "user") ?? split.user;
   const password = textOrNone(given, "password") ?? split.password;
   if (password !== undefined && user === undefined) throw new MongoOptionsError("user", "a password needs a user");
@@ -230,6 +245,7 @@ export function checkMongoConnection(input: unknown): MongoConnectionOptions {
     ...optional(given, "ca"),
     ...optional(given, "cert"),
     ...optional(given, "key"),
+    ...(split.passphrase !== undefined && { passphrase: split.passphrase }),
     ...optional(given, "passphrase"),
     allowInvalidCertificates: flagOf(given, "allowInvalidCertificates"),
     ...optional(given, "replicaSet"),
@@ -242,6 +258,17 @@ export function checkMongoConnection(input: unknown): MongoConnectionOptions {
     requestTimeoutMs: numberOf(given, "requestTimeoutMs", 30_000),
     extra: checkExtra(given["extra"] ?? {}),
   };
+}
+
+function uriOfHosts(given: Given): string {
+  const hosts = (textOrNone(given, "hosts") ?? "localhost:27017").replaceAll(/\s/g, "");
+  if (!BEHIND_CREDENTIALS.test(hosts) || /[/?]/.test(hosts)) {
+    throw new MongoOptionsError("hosts", "must be host names, each with a port if you like, separated by commas");
+  }
+  const isSrv = flagOf(given, "srv");
+  if (isSrv && /[,:]/.test(hosts))
+    throw new MongoOptionsError("hosts", "must be one name without a port for mongodb+srv");
+  return `mongodb${isSrv ? "+srv" : ""}://${hosts}`;
 }
 
 /** What is wrong with a database name, in words; undefined when nothing is. MongoDB manual, "Naming restrictions". */

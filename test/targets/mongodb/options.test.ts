@@ -34,6 +34,10 @@ describe("MongoDB options", () => {
     ["replaceKeys", { ...PLACE, replaceKeys: "yes" }],
     ["uri", { ...PLACE, connection: { uri: "http://localhost" } }],
     ["uri", { ...PLACE, connection: { uri: "mongodb://" } }],
+    ["uri", { ...PLACE, connection: { uri: "mongodb://h/?w=0" } }],
+    ["hosts", { ...PLACE, connection: { hosts: "h/db" } }],
+    ["hosts", { ...PLACE, connection: { hosts: "u:p@h" } }],
+    ["hosts", { ...PLACE, connection: { hosts: "h1,h2", srv: true } }],
     ["user", { ...PLACE, connection: { password: "secret" } }],
     ["cert", { ...PLACE, connection: { cert: "a" } }],
     ["selectTimeoutMs", { ...PLACE, connection: { selectTimeoutMs: 1 } }],
@@ -51,6 +55,14 @@ describe("MongoDB options", () => {
       );
     });
   }
+
+  it("take hosts instead of a connection string", () => {
+    const uriOf = (connection: object): string => checkMongoOptions({ ...PLACE, connection }).connection.uri;
+
+    assert.equal(uriOf({ hosts: "h1:27018, [::1]" }), "mongodb://h1:27018,[::1]");
+    assert.equal(uriOf({ hosts: "cluster.example.net", srv: true }), "mongodb+srv://cluster.example.net");
+    assert.equal(uriOf({ uri: "mongodb://h", hosts: "ignored" }), "mongodb://h");
+  });
 
   it("take nothing from what is no object", () => {
     for (const input of [undefined, null, 5, "x", []]) assert.throws(() => checkMongoOptions(input), MongoOptionsError);
@@ -82,6 +94,8 @@ describe("A connection string", () => {
     ["mongodb://u:p@%2Ftmp%2Fmongodb.sock", { uri: "mongodb://%2Ftmp%2Fmongodb.sock", user: "u", password: "p" }],
     ["mongodb://h/db?tlsCAFile=a@b", { uri: "mongodb://h/db?tlsCAFile=a@b" }],
     ["mongodb://u:p@h/db?tlsCAFile=a@b", { uri: "mongodb://h/db?tlsCAFile=a@b", user: "u", password: "p" }],
+    ["mongodb://h/?tls=true&tlsCertificateKeyFilePassword=p%40", { uri: "mongodb://h/?tls=true", passphrase: "p@" }],
+    ["mongodb://h/?tlsCertificateKeyFilePassword=p&tls=true", { uri: "mongodb://h/?tls=true", passphrase: "p" }],
     ["http://u:p@h", { uri: "http://u:p@h" }],
   ];
   for (const [uri, expected] of cases) {

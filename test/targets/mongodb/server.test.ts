@@ -4,21 +4,18 @@
 import { randomBytes } from "node:crypto";
 import { MongoClient } from "mongodb";
 import { splitUri } from "../../../src/targets/mongodb/options.js";
-import { buildMongoServer, MongoServer } from "../../servers/mongodb.js";
+import { MongoServer, needMongoServer } from "../../servers/mongodb.js";
 import { FaultProxy } from "../../support/fault-proxy.js";
 import { describeTarget, type TargetBench } from "../../support/target-suite.js";
 import { makeTarget, QUICK } from "./rig.js";
 
 const givenUrl = process.env["MONGODB_URL"];
-/** The first run of a machine compiles the server. */
-const BUILD_MS = 20 * 60_000;
 const DEADLINE_MS = 1_500;
 const SETTINGS = { ...QUICK, selectTimeoutMs: 1_000, connectTimeoutMs: 1_000, requestTimeoutMs: DEADLINE_MS };
 
 describe("MongoDB target", () => {
   before(async function () {
-    this.timeout(BUILD_MS);
-    if (givenUrl === undefined) await buildMongoServer();
+    if (givenUrl === undefined) await needMongoServer(this);
   });
 
   describeTarget("MongoDB", {
