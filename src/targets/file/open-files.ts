@@ -16,6 +16,7 @@ export class OpenFiles {
   readonly #dirty = new Set<string>();
   readonly #dirtyFolders = new Set<string>();
   #retired: OutputFile[] = [];
+  #settling: Promise<void> = Promise.resolve();
 
   /** The file of a path, if it is open and the path still means it. `wasCut`: someone truncated it. */
   async current(at: string): Promise<{ file: OutputFile; wasCut: boolean } | undefined> {
@@ -61,23 +62,38 @@ export class OpenFiles {
     this.#open.delete(at);
     if (!this.#dirty.delete(at)) return file.close();
     this.#retired.push(file);
-    if (this.#retired.length > MAX_RETIRED) await this.#syncRetired();
+    if (this.#retired.length > MAX_RETIRED) await this.#serially(() => this.#syncRetired());
   }
 
   /** Makes everything written so far survive a power cut. */
-  async settle(): Promise<void> {
-    await this.#syncRetired();
-    await each(this.#dirty, async (at) => {
-      const file = this.#open.get(at);
-      await (file === undefined ? syncPath(at) : file.sync());
+  settle(): Promise<void> {
+    return this.#serially(async () => {
+      await this.#syncRetired();
+      await each(this.#dirty, async (at) => {
+        const file = this.#open.get(at);
+        await (file === undefined ? syncPath(at) : file.sync());
+      });
+      await each(this.#dirtyFolders, syncFolder);
     });
-    await each(this.#dirtyFolders, syncFolder);
   }
 
   /** Closes every descriptor. What is unsynced is still known, and opened again by `settle`; replaced files are synced. */
   async close(): Promise<void> {
     for (const file of this.#open.values()) await this.#forget(file);
-    await this.#syncRetired();
+    try {
+      await this.#serially(() => this.#syncRetired());
+    } finally {
+      for (const file of this.#retired.splice(0)) await file.close();
+    }
+  }
+
+  /** What one call has taken on is not done yet: the next one waits for it instead of finding nothing to do. */
+  #serially(work: () => Promise<void>): Promise<void> {
+    const result = this.#settling.then(work);
+    this.#settling = result.catch(() => {
+      /* whoever asked for it hears of it, and what was not synced is still listed */
+    });
+    return result;
   }
 
   async #syncRetired(): Promise<void> {

@@ -257,6 +257,24 @@ describe("A sync that fails", () => {
     Object.assign(calls, { fdatasync, write });
   });
 
+  it("is not taken for done by whoever asks while it is under way", async () => {
+    const target = new FileTarget({ file: join(tempFolder(), "data.log") });
+    const log = new LogModel();
+    await log.open(target);
+    log.add("x");
+    await log.deliver(target);
+    const order: string[] = [];
+    calls.fdatasync = async (fd: number) => {
+      await fdatasync(fd);
+      order.push("synced");
+    };
+
+    await Promise.all([target.settle(), target.settle().then(() => order.push("believed"))]);
+    await target.close();
+
+    assert.deepEqual(order, ["synced", "believed"]);
+  });
+
   it("is told, and what it may have lost is written again before the next one is believed", async () => {
     const file = join(tempFolder(), "data.log");
     const log = new LogModel();
