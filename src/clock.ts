@@ -13,6 +13,8 @@ export interface Clock {
   elapsedMs(): number;
   /** Wall time in ms since 1970. Only labels records; it may be wrong and it may jump. */
   wallMs(): number;
+  /** Wall time has been plausible and steady for a while. Before that nothing is deleted or corrected by it. */
+  readonly isWallTrusted: boolean;
   /** Identifies this boot of the machine: two readings of `elapsedMs` can be compared only under the same id. 8 bytes. */
   readonly bootId: Uint8Array;
   /** Calls `then` once after `ms`. The timer never keeps the process alive. */
@@ -47,7 +49,35 @@ function readBootId(): Uint8Array {
   }
 }
 
+/** A board without a clock battery boots in the past: no time before this can be right. */
+const PLAUSIBLE_FROM_MS = Date.UTC(2026, 0, 1);
+/** How long the wall clock must have run evenly: a time server corrects it within minutes of the network's coming. */
+const STEADY_MS = 10 * 60_000;
+/** A larger difference between the two clocks is a jump, not drift. */
+const JUMP_MS = 2_000;
+
+/** Watches whether the wall clock runs evenly beside the monotonic one. */
+export class WallWatch {
+  #differenceMs: number | undefined;
+  #steadySinceMs = 0;
+
+  /** Looks at both clocks, and tells whether the wall clock can be trusted. */
+  look(elapsedMs: number, wallMs: number): boolean {
+    const differenceMs = wallMs - elapsedMs;
+    if (this.#differenceMs === undefined || Math.abs(differenceMs - this.#differenceMs) > JUMP_MS) {
+      this.#steadySinceMs = elapsedMs;
+    }
+    this.#differenceMs = differenceMs;
+    return wallMs >= PLAUSIBLE_FROM_MS && elapsedMs - this.#steadySinceMs >= STEADY_MS;
+  }
+}
+
+const wallWatch = new WallWatch();
+
 export const systemClock: Clock = {
+  get isWallTrusted() {
+    return wallWatch.look(this.elapsedMs(), this.wallMs());
+  },
   elapsedMs() {
     const [seconds, nanoseconds] = process.hrtime();
     return seconds * 1_000 + nanoseconds / 1e6;

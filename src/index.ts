@@ -17,5 +17,8 @@ export {
 export { decode, decodeJson, jsonText } from "./codec.js";
 export { FileTarget } from "./targets/file/target.js";
 export { Runtime, type RuntimeEvent, type RuntimeOptions } from "./runtime/runtime.js";
-export { Exporter, type ExporterOptions, type ExporterStatus, NotAcceptedError } from "./runtime/exporter.js";
+export { Exporter, type ExporterOptions } from "./runtime/exporter.js";
+export { type ExporterStatus, Member, type MemberOptions, type Rejected } from "./runtime/member.js";
+export { Pool, type PoolOptions } from "./runtime/pool.js";
+export { type Dropped, NotAcceptedError } from "./runtime/queue.js";
 export { checkFlushSettings, DEFAULT_FLUSH, type FlushSettings } from "./runtime/settings.js";

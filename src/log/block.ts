@@ -295,6 +295,16 @@ export class RecordBlock implements BlockOrigin {
     return this;
   }
 
+  /** The offset of the first record whose elapsed time is such; one past the last when there is none. */
+  firstFor(isSuch: (elapsedMs: number) => boolean): number {
+    const position = this.start();
+    for (;;) {
+      const record = this.read(position, 0, () => 0);
+      if (record === undefined) return this.last + 1;
+      if (isSuch(position.elapsedMs)) return record.offset;
+    }
+  }
+
   /** A block with the same origin that holds only the records that `keep` says; itself when that is all of them. */
   without(isDone: (offset: number) => boolean): RecordBlock {
     let dropped = 0;

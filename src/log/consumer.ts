@@ -300,11 +300,11 @@ export class LogConsumer implements RecordSource {
   async findOldest(): Promise<void> {
     const next = this.#log.nextOffset;
     for await (const { offset, acceptedAtMs } of this.unconfirmed()) {
-      this.skipTo(offset);
+      this.skip(this.#cursor, offset);
       this.#mark(offset, acceptedAtMs);
       return;
     }
-    this.skipTo(next);
+    this.skip(this.#cursor, next);
   }
 
   confirm(records: readonly LogRecord[], state?: Uint8Array): void {
@@ -315,14 +315,17 @@ export class LogConsumer implements RecordSource {
     this.#afterConfirm(state);
   }
 
-  /** Counts everything below `offset` as done: dropped by the log, or not wanted any more. */
-  skipTo(offset: number): void {
-    if (offset <= this.#cursor) return;
-    this.#confirmed.add(this.#cursor, offset);
-    if (this.#head < offset) this.#seek(offset);
-    this.#forgetPassedOver((record) => record.offset < offset);
-    this.#taken.removeBelow(offset);
+  /** Counts `[from, to)` as done: dropped by the log, or not wanted any more. Returns how many of these were not yet. */
+  skip(from: number, to: number): number {
+    const start = Math.max(from, this.#cursor);
+    if (start >= to) return 0;
+    const skipped = to - start - this.#confirmed.countIn(start, to);
+    this.#confirmed.add(start, to);
+    if (this.#head >= start && this.#head < to) this.#seek(to);
+    this.#forgetPassedOver(({ offset }) => offset >= start && offset < to);
+    this.#taken.remove(start, to);
     this.#afterConfirm(undefined);
+    return skipped;
   }
 
   /** Offsets without a record are done for everyone; in front of a record that is taken, its confirmation says so. */

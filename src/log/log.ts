@@ -8,7 +8,7 @@ import type { Clock } from "../clock.js";
 import { type Files, isErrno } from "../files.js";
 import type { Encoded, Offset, Routing } from "../record.js";
 import { newIdBase } from "../uuid.js";
-import type { AcceptedAt } from "./block.js";
+import type { AcceptedAt, BlockOrigin } from "./block.js";
 import type { Compression } from "./compression.js";
 import { type BlockSource, LogConsumer } from "./consumer.js";
 import {
@@ -71,7 +71,6 @@ export class Log {
   readonly #readers = new Map<LogConsumer, LogReader>();
   /** Consumers that the folder knows and nobody has opened: they keep their place. */
   readonly #orphans: Map<string, Cursor>;
-  readonly #newcomerOffset: number;
   readonly #tail: Tail;
   #segments: Segment[];
   #nextSequence: number;
@@ -89,6 +88,9 @@ export class Log {
   #namesSettled = false;
   #folderMade: boolean;
   #busy: Promise<unknown> = Promise.resolve();
+  readonly #confirmListeners: (() => void)[] = [];
+  /** Reads for the log itself. */
+  readonly #janitor: LogReader;
   #closed: Promise<void> | undefined;
   #lastWriteMs: number;
   #lastSyncMs: number;
@@ -104,13 +106,13 @@ export class Log {
     this.#nextSequence = found.nextSequence;
     this.#orphans = new Map(found.cursors);
     this.#written = found.cursors;
-    this.#newcomerOffset = found.newcomerOffset;
     this.#folderMade = found.segments.length > 0;
     this.#done = new DoneByAll(this.#consumers, this.#orphans, () => this.nextOffset);
     this.#tail = new Tail(found.nextOffset, found.carried, (wallMs) => this.#beginBlock(wallMs));
     this.#carries = found.carried.length > 0;
     this.#lastWriteMs = this.#lastSyncMs = options.clock.elapsedMs();
-    for (const id of options.consumers) this.#attach(id, this.#orphans.get(id) ?? this.#newcomer());
+    this.#janitor = this.#newReader();
+    for (const id of options.consumers) this.addConsumer(id);
   }
 
   /** @throws {NewerFormatError} and errors of the disk */
@@ -121,24 +123,9 @@ export class Log {
     return log;
   }
 
-  #newcomer(): Cursor {
-    return { offset: this.#newcomerOffset, ranges: [], state: undefined };
-  }
-
   #attach(id: string, cursor: Cursor): LogConsumer {
     const log = this;
-    const { files, compression, onLoss } = this.#o;
-    const list: SegmentList = {
-      get segments() {
-        return log.#segments;
-      },
-      endOf: (segment) => this.#endOf(segment),
-      onDamage(segment, range) {
-        segment.knownBad = [...segment.knownBad, range];
-        onLoss({ kind: "damage", path: segment.path, bytes: range.to - range.from });
-      },
-    };
-    const reader = new LogReader(list, files, compression);
+    const reader = this.#newReader();
     const consumer = new LogConsumer(
       id,
       cursor,
@@ -159,18 +146,37 @@ export class Log {
     return consumer;
   }
 
+  #newReader(): LogReader {
+    const log = this;
+    const { files, compression, onLoss } = this.#o;
+    const list: SegmentList = {
+      get segments() {
+        return log.#segments;
+      },
+      endOf: (segment) => this.#endOf(segment),
+      onDamage(segment, range) {
+        segment.knownBad = [...segment.knownBad, range];
+        onLoss({ kind: "damage", path: segment.path, bytes: range.to - range.from });
+      },
+    };
+    return new LogReader(list, files, compression);
+  }
+
   consumer(id: string): LogConsumer {
     const consumer = this.#consumers.get(id);
     if (consumer === undefined) throw new Error(`the log has no consumer ${id}`);
     return consumer;
   }
 
-  /** Adds a consumer while running: one that left its place behind goes on there, a new one starts at the present. */
+  /**
+   * Adds a consumer while running: one that left its place behind goes on there, a new one starts at the present; unless
+   * damage may have swallowed its place: then behind the damage.
+   */
   addConsumer(id: string): LogConsumer {
-    return (
-      this.#consumers.get(id) ??
-      this.#attach(id, this.#orphans.get(id) ?? { offset: this.nextOffset, ranges: [], state: undefined })
-    );
+    const { newcomerOffset, nextOffset } = this.found;
+    const offset = newcomerOffset < nextOffset ? newcomerOffset : this.nextOffset;
+    const known = this.#consumers.get(id);
+    return known ?? this.#attach(id, this.#orphans.get(id) ?? { offset, ranges: [], state: undefined });
   }
 
   /** Consumers that nobody has opened in this life, with their place. */
@@ -178,12 +184,25 @@ export class Log {
     return this.#orphans;
   }
 
+  /** Closes a consumer: it keeps its place as an orphan. */
+  releaseConsumer(id: string): void {
+    const consumer = this.#consumers.get(id);
+    if (consumer === undefined) return;
+    this.#consumers.delete(id);
+    this.#readers.delete(consumer);
+    this.#orphans.set(id, consumer.settled);
+    void consumer.close();
+  }
+
   /** Forgets a consumer and what only it waited for. */
   removeConsumer(id: string): void {
     const consumer = this.#consumers.get(id);
     this.#consumers.delete(id);
     this.#orphans.delete(id);
-    if (consumer !== undefined) void this.#readers.get(consumer)?.close();
+    if (consumer !== undefined) {
+      void consumer.close();
+      this.#readers.delete(consumer);
+    }
     this.#onConfirmed();
   }
 
@@ -216,6 +235,11 @@ export class Log {
     return this.#tail.unsyncedBytes;
   }
 
+  /** Bytes of all records ever accepted: only grows. */
+  get acceptedBytes(): number {
+    return this.#tail.acceptedBytes;
+  }
+
   /** Bytes of records in memory that no sync has freed yet. */
   get memoryBytes(): number {
     return this.#tail.bytes;
@@ -224,6 +248,12 @@ export class Log {
   /** Bytes of this log's files. */
   get diskBytes(): number {
     return this.#segments.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** Bytes of the files that somebody still needs: the others go with the next sync. */
+  get neededDiskBytes(): number {
+    const { below } = this.#done;
+    return this.#segments.reduce((sum, segment) => (this.#endOf(segment) > below ? sum + segment.size : sum), 0);
   }
 
   get segmentCount(): number {
@@ -283,6 +313,78 @@ export class Log {
 
   #onConfirmed(): void {
     this.#tail.dropDone(this.#done);
+    for (const listener of this.#confirmListeners) listener();
+  }
+
+  /** Calls back after every confirmation. */
+  onConfirmed(listener: () => void): void {
+    this.#confirmListeners.push(listener);
+  }
+
+  /** Everyone has confirmed it, orphans included. */
+  isDone(offset: number): boolean {
+    return this.#done.has(offset);
+  }
+
+  /** Records that somebody still needs, at most: holes in what was lost or elided count. */
+  get backlogRecords(): number {
+    return this.nextOffset - this.#done.below;
+  }
+
+  /** Bytes of what somebody still needs, in memory and on disk. */
+  get backlogBytes(): number {
+    return this.#bytesFrom(this.#done.below);
+  }
+
+  /** One past the oldest piece that can be given up as a whole, a file or a block in memory; undefined when empty. */
+  get oldestEnd(): number | undefined {
+    const { below } = this.#done;
+    for (const segment of this.#segments) {
+      const end = this.#endOf(segment);
+      if (!segment.growing && end > below) return end;
+    }
+    const block = this.#tail.blockAt(below);
+    return block === undefined || block.last < below ? undefined : block.last + 1;
+  }
+
+  /** Gives up what lies below `offset`, for all who still need it. Returns how many records that was, for all together. */
+  dropBelow(offset: number): number {
+    const end = Math.min(offset, this.nextOffset);
+    let dropped = 0;
+    for (const consumer of this.#consumers.values()) dropped += consumer.skip(consumer.offset, end);
+    for (const [id, { offset: cursor, ranges, state }] of this.#orphans) {
+      if (cursor >= end) continue;
+      dropped += end - cursor;
+      this.#orphans.set(id, { offset: end, ranges: ranges.filter(({ to }) => to > end), state });
+    }
+    this.#onConfirmed();
+    return dropped;
+  }
+
+  /** Gives up the oldest block that is only in memory: what is safe on disk stays. Returns as `dropBelow`. */
+  dropOldestInMemory(): number {
+    const block = this.#tail.oldestUnwritten;
+    if (block === undefined) return 0;
+    let dropped = 0;
+    for (const consumer of this.#consumers.values()) dropped += consumer.skip(block.first, block.last + 1);
+    this.#tail.discard(block);
+    return dropped;
+  }
+
+  /** Gives up the oldest records for which `isOld` is true. Returns how many that was. */
+  async dropOld(isOld: (block: BlockOrigin, elapsedMs: number) => boolean): Promise<number> {
+    let dropped = 0;
+    for (;;) {
+      const { below } = this.#done;
+      const block = below < this.nextOffset ? await this.#blockAt(below, this.#janitor) : undefined;
+      if (block === undefined) break;
+      const end = block.firstFor((elapsedMs) => !isOld(block, elapsedMs));
+      if (end <= below) break;
+      dropped += this.dropBelow(end);
+      if (end <= block.last) break;
+    }
+    await this.#janitor.close();
+    return dropped;
   }
 
   /** Cursors as they stand in the page cache, and on the disk for sure. */
@@ -504,7 +606,12 @@ export class Log {
       }
     }
     const wantsCursors = this.#deadSegments().length > 0 && !this.#onlyUnlink();
-    await this.#write(wantsCursors && this.#writer === undefined);
+    try {
+      await this.#write(wantsCursors && this.#writer === undefined);
+    } catch (error) {
+      if (isErrno((error as Error).cause, "ENOSPC", "EDQUOT")) await this.#makeRoom();
+      throw error;
+    }
     const writer = this.#writer;
     if (writer !== undefined && writer.wholeEnd > writer.segment.provenLength && !this.#onlyUnlink()) {
       if (this.#unsyncedSinceMs !== undefined || wantsCursors) await this.#syncWriter(writer);
@@ -550,6 +657,18 @@ export class Log {
     }
   }
 
+  /**
+   * On a full disk no cursor can be written before its files go. Files older than the one with the newest durable
+   * cursors may go first all the same: until the cursor is written, a crash makes their absence look like a loss.
+   */
+  async #makeRoom(): Promise<void> {
+    const holder = this.#durableHolder ?? this.#segments.at(-1);
+    const dead = this.#deadSegments();
+    const end = dead.findIndex((segment) => segment === holder || segment.growing);
+    const older = end < 0 ? dead : dead.slice(0, end);
+    if (older.length > 0) await this.#unlink(older);
+  }
+
   async #unlink(segments: readonly Segment[]): Promise<void> {
     await this.#removing(async () => {
       // What open saw of the names becomes durable before anything follows from it.
@@ -562,7 +681,7 @@ export class Log {
           this.#unsyncedSinceMs = undefined;
           await this.#closing(writer);
         }
-        for (const reader of this.#readers.values()) await reader.forget(segment);
+        for (const reader of [this.#janitor, ...this.#readers.values()]) await reader.forget(segment);
         await this.#o.files.remove(segment.path).catch((error: unknown) => {
           if (!isErrno(error, "ENOENT")) throw error; // deleted by hand: nothing left to delete
         });

@@ -42,6 +42,7 @@ export class Tail {
   #open: RecordBlock | undefined;
   #next: number;
   #unwrittenBytes = 0;
+  #acceptedBytes = 0;
   #marks: { readonly offset: number; readonly atMs: number }[] = [];
   readonly #begin: (wallMs: number) => { idBase: Buffer; bootId: Buffer };
   lastAcceptedAtMs = 0;
@@ -76,6 +77,11 @@ export class Tail {
     return this.#entries.reduce((sum, { block }) => sum + block.length, 0);
   }
 
+  /** Bytes ever appended in this life. */
+  get acceptedBytes(): number {
+    return this.#acceptedBytes;
+  }
+
   get unsyncedBytes(): number {
     return this.#entries.reduce((sum, { block, state }) => (state === "written" ? sum + block.length : sum), 0);
   }
@@ -93,15 +99,20 @@ export class Tail {
     if (block === undefined || !put(block, offset, elapsedMs, routing, payload)) {
       block = this.#beginBlock(offset, elapsedMs, clock, payload);
       put(block, offset, elapsedMs, routing, payload);
-      this.#unwrittenBytes += block.length;
+      this.#grew(block.length);
     } else {
-      this.#unwrittenBytes += block.length - before;
+      this.#grew(block.length - before);
     }
     this.#next = offset + 1;
     this.lastAcceptedAtMs = block.baseTimeMs + (elapsedMs - block.baseElapsedMs);
     const mark = this.#marks.at(-1);
     if (mark === undefined || elapsedMs - mark.atMs >= MARK_MS) this.#marks.push({ offset, atMs: elapsedMs });
     return offset;
+  }
+
+  #grew(bytes: number): void {
+    this.#unwrittenBytes += bytes;
+    this.#acceptedBytes += bytes;
   }
 
   #beginBlock(origin: number, elapsedMs: number, clock: Clock, payload: string | Encoded): RecordBlock {
@@ -113,6 +124,22 @@ export class Tail {
     this.#open = block;
     this.#entries.push({ block, state: "unwritten", end: 0 });
     return block;
+  }
+
+  /** The oldest block that is in no file. */
+  get oldestUnwritten(): RecordBlock | undefined {
+    return this.#entries.find(({ state }) => state === "unwritten")?.block;
+  }
+
+  /** Forgets a block, confirmed or not. */
+  discard(block: RecordBlock): void {
+    const index = this.#entries.findIndex((entry) => entry.block === block);
+    const entry = this.#entries[index];
+    if (entry === undefined) return;
+    if (entry.state === "unwritten") this.#unwrittenBytes -= block.length;
+    if (block === this.#open) this.#open = undefined;
+    entry.state = "gone";
+    this.#entries.splice(index, 1);
   }
 
   /** The block with the lowest record at or above `offset`. */

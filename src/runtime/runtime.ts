@@ -4,7 +4,8 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { type Clock, systemClock } from "../clock.js";
+import { type Clock, systemClock, type Timer } from "../clock.js";
+import { DeadLetters, KEEPER } from "../delivery/dead-letters.js";
 import { type Files, isErrno, systemFiles } from "../files.js";
 import { type Compression, deflateCompression } from "../log/compression.js";
 import { type Flushed, Flusher } from "../log/flush.js";
@@ -12,6 +13,8 @@ import { type FolderLock, lockFolder } from "../log/lock.js";
 import { Log } from "../log/log.js";
 import type { Loss } from "../log/recovery.js";
 import { Exporter, type ExporterOptions } from "./exporter.js";
+import { Limits } from "./limits.js";
+import { Pool, type PoolOptions } from "./pool.js";
 import { DEFAULT_BUDGETS, type FlushSettings } from "./settings.js";
 
 export type RuntimeEvent =
@@ -20,7 +23,9 @@ export type RuntimeEvent =
   /** Bytes that were never promised: cut off by a crash. */
   | { readonly kind: "torn"; readonly log: string; readonly bytes: number }
   /** A queue file that belongs to another queue was found, and left alone. */
-  | { readonly kind: "foreign"; readonly log: string; readonly path: string };
+  | { readonly kind: "foreign"; readonly log: string; readonly path: string }
+  /** The queue could not be read while looking for what is too old; it is tried again. */
+  | { readonly kind: "unreadable"; readonly message: string };
 
 export interface RuntimeOptions {
   /** Where the queues are kept. Made when missing, private to the user. */
@@ -40,6 +45,8 @@ export interface RuntimeOptions {
 /** A sealed file this large costs 0.8 % for its making; smaller budgets get smaller files. */
 const SEGMENT_BYTES = 8 * 1024 * 1024;
 const MIN_SEGMENT_BYTES = 256 * 1024;
+/** How often ages are looked at. */
+const CHECK_MS = 10_000;
 /** Unwritten bytes of one log at which it is written before its time. */
 const MEMORY_SHARE_BYTES = 2 * 1024 * 1024;
 
@@ -55,7 +62,9 @@ export class Runtime {
   readonly #identity: Buffer;
   readonly #lock: FolderLock;
   readonly #released: () => void;
-  readonly #exporters = new Set<Exporter>();
+  readonly #open = new Set<{ close(): Promise<void> }>();
+  readonly #limits = new Set<Limits>();
+  #checking: Timer | undefined;
   #closed: Promise<void> | undefined;
 
   private constructor(options: RuntimeOptions, identity: Buffer, lock: FolderLock, released: () => void) {
@@ -103,25 +112,93 @@ export class Runtime {
     return this.#options.memoryBytes ?? DEFAULT_BUDGETS.memoryBytes;
   }
 
+  get diskBytes(): number {
+    return this.#options.diskBytes ?? DEFAULT_BUDGETS.diskBytes;
+  }
+
   /** Bytes of records that all logs hold in memory. */
   get memoryUsed(): number {
     let bytes = 0;
-    for (const exporter of this.#exporters) bytes += exporter.memoryBytes;
+    for (const { log } of this.#limits) bytes += log.memoryBytes;
     return bytes;
   }
 
+  /** Bytes of files that somebody still needs. */
+  get diskUsed(): number {
+    let bytes = 0;
+    for (const { log } of this.#limits) bytes += log.neededDiskBytes;
+    return bytes;
+  }
+
+  get largest(): Limits | undefined {
+    let largest: Limits | undefined;
+    for (const limits of this.#limits) {
+      if (!limits.dropsOldest) continue;
+      if (largest === undefined || limits.log.neededDiskBytes > largest.log.neededDiskBytes) largest = limits;
+    }
+    return largest;
+  }
+
   /** Opens the log of an exporter and begins to deliver. @throws {NewerFormatError} and errors of the disk */
-  async openExporter(options: ExporterOptions): Promise<Exporter> {
-    if (this.#closed !== undefined) throw new Error("the runtime is closed");
-    const exporter = await Exporter.open(this, options);
-    this.#exporters.add(exporter);
-    exporter.onClosed(() => this.#exporters.delete(exporter));
-    return exporter;
+  openExporter(options: ExporterOptions): Promise<Exporter> {
+    return this.#opened(Exporter.open(this, options));
+  }
+
+  /** Opens the log of a pool, without members at first. @throws {NewerFormatError} and errors of the disk */
+  openPool(options: PoolOptions): Promise<Pool> {
+    return this.#opened(Pool.open(this, options));
+  }
+
+  async #opened<T extends { close(): Promise<void> }>(opening: Promise<T>): Promise<T> {
+    const opened = await opening;
+    this.#open.add(opened);
+    if (this.#closed !== undefined) {
+      await opened.close();
+      throw new Error("the runtime was closed meanwhile");
+    }
+    return opened;
+  }
+
+  /** Has the limits of a log kept; `unlimit` ends it. */
+  limit(log: Log, flush: FlushSettings, onDropped: () => void): Limits {
+    const limits = new Limits(log, flush, this, this.clock, onDropped);
+    this.#limits.add(limits);
+    if (flush.backlogAgeMs > 0) this.#checkLater();
+    return limits;
+  }
+
+  unlimit(limits: Limits): void {
+    this.#limits.delete(limits);
+  }
+
+  #checkLater(): void {
+    this.#checking ??= this.clock.after(CHECK_MS, () => {
+      const checks = [...this.#limits].map((limits) => limits.check());
+      void Promise.allSettled(checks).then((results) => {
+        this.#checking = undefined;
+        for (const result of results) if (result.status === "rejected") this.#unreadable(result.reason);
+        if (this.#closed === undefined) this.#checkLater();
+      });
+    });
+  }
+
+  #unreadable(error: unknown): void {
+    this.#options.onEvent?.({ kind: "unreadable", message: (error as Error).message });
+  }
+
+  async openDeadLetters(name: string, flush: FlushSettings): Promise<DeadLetters> {
+    const policy: FlushSettings = { ...flush, durability: "everyMessage" };
+    const log = await this.openLog("dead", name, [KEEPER], policy);
+    return new DeadLetters(
+      log,
+      this.flusher,
+      this.flushed(log, policy, () => undefined),
+    );
   }
 
   /** Opens one log below the folder. `kind`: `logs` or `dead`. */
   async openLog(kind: string, name: string, consumers: readonly string[], flush: FlushSettings): Promise<Log> {
-    const { diskBytes = DEFAULT_BUDGETS.diskBytes, compression = deflateCompression } = this.#options;
+    const { compression = deflateCompression } = this.#options;
     const log = await Log.open({
       folder: join(this.folder, kind, folderNameOf(name)),
       logId: createHash("sha256").update(this.#identity).update(`${kind}/${name}`).digest().subarray(0, 16),
@@ -130,7 +207,7 @@ export class Runtime {
       random: randomBytes,
       compression,
       consumers,
-      segmentBytes: Math.max(MIN_SEGMENT_BYTES, Math.min(SEGMENT_BYTES, Math.floor(diskBytes / 8))),
+      segmentBytes: Math.max(MIN_SEGMENT_BYTES, Math.min(SEGMENT_BYTES, Math.floor(this.diskBytes / 8))),
       persistent: flush.durability !== "memory",
       onLoss: (loss) => this.#options.onEvent?.({ kind: "loss", log: name, loss }),
     });
@@ -154,7 +231,8 @@ export class Runtime {
   }
 
   async #close(): Promise<void> {
-    const results = await Promise.allSettled([...this.#exporters].map((exporter) => exporter.close()));
+    this.#checking?.cancel();
+    const results = await Promise.allSettled([...this.#open].map((opened) => opened.close()));
     await this.flusher.close();
     try {
       await this.#lock.release();

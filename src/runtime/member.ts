@@ -1,0 +1,226 @@
+/**
+ * One who delivers from a queue: its place in the log, its target, its own pace, circuit and dead letters. A standalone
+ * exporter is the one member of its queue; a pool has many.
+ */
+import type { Timer } from "../clock.js";
+import { decode } from "../codec.js";
+import type { DeadLetters } from "../delivery/dead-letters.js";
+import type { DeliveryEvent, FlushReport } from "../delivery/events.js";
+import { Delivery } from "../delivery/loop.js";
+import type { DeliverySettings } from "../delivery/settings.js";
+import type { LogConsumer } from "../log/consumer.js";
+import type { LogRecord, Routing } from "../record.js";
+import type { Rejection, Target } from "../targets/target.js";
+import type { Queue } from "./queue.js";
+import type { Runtime } from "./runtime.js";
+import type { FlushSettings } from "./settings.js";
+
+/** How an exporter stands, for people. */
+export interface ExporterStatus {
+  /** Records accepted and not yet confirmed, and the bytes they take. */
+  readonly waiting: number;
+  readonly waitingBytes: number;
+  /** Since when the oldest of them waits, in ms; undefined when nothing waits. */
+  readonly oldestAgeMs: number | undefined;
+  readonly circuit: "closed" | "open" | "halfOpen";
+  readonly paused: boolean;
+  /** Why records wait at the moment. `configuration`: only the user can mend it. */
+  readonly problem: { readonly message: string; readonly code: string; readonly configuration: boolean } | undefined;
+  /** Trouble with the queue folder: records are kept in memory meanwhile. */
+  readonly storage: { readonly message: string; readonly code: string } | undefined;
+  readonly deadLetters: number;
+  /** In this life. */
+  readonly delivered: number;
+  readonly dropped: number;
+  /** Records wait on disk, not only in memory. */
+  readonly onDisk: boolean;
+}
+
+export interface Rejected {
+  /** What the sender had sent. */
+  readonly payload: unknown;
+  readonly rejection: Rejection;
+  readonly routing: Routing;
+}
+
+export interface MemberOptions {
+  /** The same id finds the same place in the log again. */
+  readonly id: string;
+  readonly target: Target;
+  /** What of it concerns delivery; the rest is the queue's. */
+  readonly flush: FlushSettings;
+  /** Called when something changed, at most once a second. */
+  readonly onStatus?: ((status: ExporterStatus) => void) | undefined;
+  /** A record is in the dead letters. */
+  readonly onRejected?: ((rejected: Rejected) => void) | undefined;
+  /** What delivery tells, as it happens. */
+  readonly onEvent?: ((event: DeliveryEvent) => void) | undefined;
+}
+
+const STATUS_INTERVAL_MS = 1_000;
+
+export class Member {
+  readonly id: string;
+  readonly #runtime: Runtime;
+  readonly #options: MemberOptions;
+  readonly #queue: Queue;
+  readonly #consumer: LogConsumer;
+  readonly #deadLetters: DeadLetters;
+  readonly #delivery: Delivery;
+  #statusTimer: Timer | undefined;
+  #statusDueMs = 0;
+  #closed: Promise<void> | undefined;
+
+  private constructor(runtime: Runtime, queue: Queue, deadLetters: DeadLetters, options: MemberOptions) {
+    this.id = options.id;
+    this.#runtime = runtime;
+    this.#options = options;
+    this.#queue = queue;
+    this.#consumer = queue.consumer(options.id);
+    this.#deadLetters = deadLetters;
+    const { target, flush } = options;
+    this.#consumer.settle = target.settle === undefined ? undefined : () => target.settle!();
+    this.#delivery = new Delivery({
+      source: this.#consumer,
+      target,
+      clock: runtime.clock,
+      deadLetters,
+      settings: deliverySettings(flush),
+      onEvent: (event) => this.#onDelivery(event),
+    });
+    this.changed();
+  }
+
+  static async open(runtime: Runtime, queue: Queue, options: MemberOptions): Promise<Member> {
+    const name = options.id === queue.id ? queue.id : `${queue.id}/${options.id}`;
+    return new Member(runtime, queue, await runtime.openDeadLetters(name, options.flush), options);
+  }
+
+  /** A record came in: a target that is away may be looked at earlier. Cheap. */
+  nudge(): void {
+    this.#delivery.nudge();
+    this.changed();
+  }
+
+  status(): ExporterStatus {
+    const backlog = this.#consumer.backlog();
+    const { circuit, isPaused, lastError, counters, held } = this.#delivery.status;
+    const oldest = backlog.oldestAcceptedAtMs;
+    const isDown = circuit.kind === "open" || circuit.kind === "halfOpen";
+    const waits = isDown || (held.length > 0 && backlog.records > 0);
+    const { storage, dropped } = this.#queue;
+    return {
+      waiting: backlog.records,
+      waitingBytes: backlog.bytes,
+      oldestAgeMs: oldest === undefined ? undefined : Math.max(0, Math.round(this.#runtime.clock.wallMs() - oldest)),
+      circuit: isDown ? circuit.kind : "closed",
+      paused: isPaused,
+      problem:
+        waits && lastError !== undefined
+          ? {
+              message: lastError.message,
+              code: lastError.code,
+              configuration: circuit.kind === "open" && circuit.cause.name === "TargetConfigError",
+            }
+          : undefined,
+      storage:
+        storage === undefined
+          ? undefined
+          : { message: storage.message, code: (storage as NodeJS.ErrnoException).code ?? "storage" },
+      deadLetters: this.#deadLetters.count,
+      delivered: counters.delivered + counters.duplicates,
+      dropped: counters.dropped + dropped.newest + dropped.oldest + dropped.aged,
+      onDisk: this.#queue.log.segmentCount > 0,
+    };
+  }
+
+  /** Sends what waits now. Resolves when all of it was tried, or as soon as the target cannot be used. */
+  flush(): Promise<FlushReport> {
+    return this.#delivery.flush();
+  }
+
+  pause(): void {
+    this.#delivery.pause();
+    this.changed();
+  }
+
+  resume(): void {
+    this.#delivery.resume();
+    this.changed();
+  }
+
+  /** Gives up everything that waits for this member. Returns how many records that was. */
+  discard(): number {
+    const dropped = this.#consumer.skip(this.#consumer.offset, this.#queue.log.nextOffset);
+    this.#queue.poke();
+    this.changed();
+    return dropped;
+  }
+
+  /** Stops delivering; what was not confirmed keeps its place. Safe to call twice. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    this.#statusTimer?.cancel();
+    const results = [await settled(this.#delivery.close()), await settled(this.#deadLetters.close())];
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  #onDelivery(event: DeliveryEvent): void {
+    this.#options.onEvent?.(event);
+    if (event.kind === "rejected") this.#tellRejected(event.record, event.rejection);
+    this.changed();
+  }
+
+  #tellRejected(record: LogRecord, rejection: Rejection): void {
+    this.#options.onRejected?.({ payload: payloadOf(record), rejection, routing: record.routing });
+  }
+
+  /** Tells the status: at once after a quiet second, else at the end of it. */
+  changed(): void {
+    const { onStatus } = this.#options;
+    if (this.#statusTimer !== undefined || onStatus === undefined || this.#closed !== undefined) return;
+    const waitMs = Math.max(0, this.#statusDueMs - this.#runtime.clock.elapsedMs());
+    this.#statusTimer = this.#runtime.clock.after(waitMs, () => {
+      this.#statusTimer = undefined;
+      this.#statusDueMs = this.#runtime.clock.elapsedMs() + STATUS_INTERVAL_MS;
+      const status = this.status();
+      onStatus(status);
+      // The age of the oldest grows by itself.
+      if (status.waiting > 0) this.changed();
+    });
+  }
+}
+
+/** The result of a step whose failure must not keep the next from running. */
+export async function settled(step: Promise<void>): Promise<PromiseSettledResult<void>> {
+  const [result] = await Promise.allSettled([step]);
+  return result;
+}
+
+/** What the sender had sent; a word about it where the bytes cannot be read. */
+function payloadOf(record: LogRecord): unknown {
+  try {
+    return decode(record);
+  } catch (error) {
+    return `(unreadable: ${(error as Error).message})`;
+  }
+}
+
+function deliverySettings(flush: FlushSettings): Partial<DeliverySettings> {
+  return {
+    batchRecords: flush.batchRecords,
+    batchBytes: flush.batchBytes,
+    batchWaitMs: flush.batchWaitMs,
+    concurrency: flush.concurrency,
+    strictOrder: flush.strictOrder,
+    liveFirst: flush.liveFirst,
+    bytesPerSecond: flush.bytesPerSecond === 0 ? undefined : flush.bytesPerSecond,
+    giveUpAfterMs: flush.giveUpAfterMs === 0 ? undefined : flush.giveUpAfterMs,
+    sending: flush.sending,
+    keepUnsent: flush.keepUnsent,
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * A pool: one queue, many members. Each record is stored once; each member has its own place, pace, circuit and dead
+ * letters, so that a slow or dead one neither delays the others nor bars the entry.
+ */
+import type { Routing } from "../record.js";
+import { type ExporterStatus, Member, type MemberOptions, settled } from "./member.js";
+import { type Done, Queue } from "./queue.js";
+import type { Runtime } from "./runtime.js";
+import type { FlushSettings } from "./settings.js";
+
+export interface PoolOptions {
+  readonly id: string;
+  /** What concerns the log; each member's own concerns its delivery. */
+  readonly flush: FlushSettings;
+  /** Called when something changed for the pool as a whole. */
+  readonly onChange?: () => void;
+}
+
+export class Pool {
+  readonly id: string;
+  readonly #runtime: Runtime;
+  readonly #queue: Queue;
+  readonly #members = new Map<string, Member>();
+  /** Members are changed one after the other. */
+  #changing: Promise<unknown> = Promise.resolve();
+  #closed: Promise<void> | undefined;
+
+  private constructor(runtime: Runtime, queue: Queue) {
+    this.id = queue.id;
+    this.#runtime = runtime;
+    this.#queue = queue;
+  }
+
+  static async open(runtime: Runtime, { id, flush, onChange }: PoolOptions): Promise<Pool> {
+    return new Pool(runtime, await Queue.open(runtime, id, [], flush, () => onChange?.()));
+  }
+
+  /** Takes one payload for all members, as `Exporter.send` does. */
+  send(payload: unknown, routing: Routing, done: Done): void {
+    this.#queue.send(payload, routing, done);
+    for (const member of this.#members.values()) member.nudge();
+  }
+
+  get members(): ReadonlyMap<string, Member> {
+    return this.#members;
+  }
+
+  /** Members that left their place behind and have not come back: with the records that wait for each. */
+  get orphans(): ReadonlyMap<string, number> {
+    return this.#queue.orphans;
+  }
+
+  /** Opens a member: a known one goes on where it was, a new one starts at the present. */
+  addMember(options: MemberOptions): Promise<Member> {
+    return this.#inTurn(async () => {
+      const known = this.#members.get(options.id);
+      if (known !== undefined) return known;
+      const member = await Member.open(this.#runtime, this.#queue, options);
+      this.#members.set(options.id, member);
+      return member;
+    });
+  }
+
+  /** Closes a member. It keeps its place, as an orphan, until it comes back or `forgetMember` is called. */
+  releaseMember(id: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const member = this.#members.get(id);
+      this.#members.delete(id);
+      await member?.close();
+      this.#queue.log.releaseConsumer(id);
+    });
+  }
+
+  /** Gives up an orphan's place, and with it what only it waited for. */
+  forgetMember(id: string): Promise<void> {
+    return this.#inTurn(() => {
+      if (this.#members.has(id)) throw new Error(`${id} is a member of this pool`);
+      this.#queue.log.removeConsumer(id);
+      this.#queue.poke();
+      return Promise.resolve();
+    });
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const changing = this.#changing.then(change);
+    this.#changing = changing.catch(() => undefined); // the caller hears of it
+    return changing;
+  }
+
+  statuses(): ReadonlyMap<string, ExporterStatus> {
+    return new Map([...this.#members].map(([id, member]) => [id, member.status()]));
+  }
+
+  /** Stops delivering, then writes and syncs what waits. Each step runs though one failed. Safe to call twice. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#inTurn(async () => {
+      const results = await Promise.allSettled([...this.#members.values()].map((member) => member.close()));
+      results.push(await settled(this.#queue.close()));
+      const failed = results.find((result) => result.status === "rejected");
+      if (failed !== undefined) throw failed.reason;
+    }));
+  }
+}
