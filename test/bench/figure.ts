@@ -1,0 +1,45 @@
+/**
+ * What a figure is: something measured here beside something else measured in the same run, and what it has to reach.
+ * A file in `figures/` exports as `figures` what it can measure; nothing else needs to know of it.
+ */
+export interface Figure {
+  /** As `--only` names it. */
+  readonly name: string;
+  readonly what: string;
+  /** One result for each peer. Runs in a process of its own, with `gc` exposed. */
+  measure(): Promise<Measured[]>;
+}
+
+export interface Measured {
+  /** Undefined when it could not be measured; `peer` then says why. */
+  readonly value: number | undefined;
+  readonly unit: string;
+  readonly reach: string;
+  /** Undefined when it was not measured: skipped is not passed. */
+  readonly holds: boolean | undefined;
+  /** Against what, with the plain numbers of both sides. */
+  readonly peer: string;
+}
+
+/** A line of the table, and of the JSON file. */
+export interface Row {
+  readonly figure: string;
+  readonly what: string;
+  readonly value: number | null;
+  readonly unit: string;
+  readonly reach: string;
+  readonly holds: boolean | null;
+  readonly peer: string;
+}
+
+export function atLeast(value: number, bound: number, unit: string, peer: string): Measured {
+  return { value, unit, reach: `>= ${bound}`, holds: value >= bound, peer };
+}
+
+export function atMost(value: number, bound: number, unit: string, peer: string): Measured {
+  return { value, unit, reach: `<= ${bound}`, holds: value <= bound, peer };
+}
+
+export function skipped(unit: string, reach: string, why: string): Measured {
+  return { value: undefined, unit, reach, holds: undefined, peer: `skipped: ${why}` };
+}

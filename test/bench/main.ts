@@ -1,0 +1,88 @@
+/**
+ * `npm run bench [-- --only accept-100,drain-file] [--json FILE] [--svg FILE] [--profile FOLDER]`: every figure in
+ * `figures/`, each in a process of its own, beside its peers. Prints a table. Ends with 1 when a figure misses what it
+ * has to reach; what could not be measured here is named as skipped, and is not a miss.
+ */
+import { execFileSync, fork } from "node:child_process";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { projectFolder } from "../support/servers-cache.js";
+import { chart } from "./chart.js";
+import { builtFolder } from "./engine-path.js";
+import type { Measured, Row } from "./figure.js";
+import { loadFigures } from "./load.js";
+import { tableOf } from "./table.js";
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string" },
+    json: { type: "string" },
+    svg: { type: "string" },
+    profile: { type: "string" },
+  },
+});
+
+async function main(): Promise<void> {
+  build();
+  const figures = await loadFigures();
+  const wanted = values.only?.split(",");
+  const unknown = wanted?.filter((name) => !figures.some((figure) => figure.name === name)) ?? [];
+  if (unknown.length > 0) {
+    throw new Error(
+      `No figure is called ${unknown.join(", ")}. There are: ${figures.map(({ name }) => name).join(", ")}`,
+    );
+  }
+  const rows: Row[] = [];
+  for (const figure of figures) {
+    if (wanted !== undefined && !wanted.includes(figure.name)) continue;
+    process.stderr.write(`${figure.name} ...\n`);
+    for (const { value, unit, reach, holds, peer } of await measured(figure.name)) {
+      rows.push({
+        figure: figure.name,
+        what: figure.what,
+        value: value ?? null,
+        unit,
+        reach,
+        holds: holds ?? null,
+        peer,
+      });
+    }
+  }
+  process.stdout.write(tableOf(rows));
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, undefined, 2)}\n`);
+  if (values.svg !== undefined) writeFileSync(values.svg, chart(rows));
+  if (rows.some(({ holds }) => holds === false)) process.exitCode = 1;
+}
+
+function build(): void {
+  rmSync(builtFolder, { recursive: true, force: true });
+  const compiler = join(projectFolder, "node_modules", ".bin", "tsc");
+  execFileSync(compiler, ["-p", "tsconfig.json", "--outDir", builtFolder, "--declaration", "false", "--noCheck"], {
+    cwd: projectFolder,
+    stdio: "inherit",
+  });
+}
+
+/** In a process of its own: what one figure leaves behind must not change the next. */
+function measured(name: string): Promise<Measured[]> {
+  const profile = values.profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${values.profile}`];
+  return new Promise((resolve, reject) => {
+    const child = fork(join(__dirname, "child.ts"), [name], {
+      execArgv: ["--expose-gc", ...profile, "--import", "tsx"],
+      cwd: projectFolder,
+    });
+    let found: Measured[] | undefined;
+    child.on("message", (message) => (found = message as Measured[]));
+    child.on("error", reject);
+    child.on("exit", (code, signal) => {
+      if (found !== undefined && code === 0) resolve(found);
+      else reject(new Error(`${name} ended with ${signal ?? code} and without a result`));
+    });
+  });
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+  process.exitCode = 1;
+});

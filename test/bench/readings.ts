@@ -1,0 +1,58 @@
+/**
+ * Real readings as payloads: ten years of weather from the package vega-datasets, as a station would send them, and
+ * what this machine says of itself. Random bytes would not compress, and repeated ones would compress too well.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { projectFolder } from "../support/servers-cache.js";
+
+export type Reading = Readonly<Record<string, unknown>>;
+
+function table(name: string): Record<string, string | number>[] {
+  const path = join(projectFolder, "node_modules", "vega-datasets", "data", name);
+  const [head, ...lines] = readFileSync(path, "utf8").trim().split(/\r?\n/);
+  const columns = head!.split(",");
+  return lines.map((line) => {
+    const row: Record<string, string | number> = {};
+    for (const [i, text] of line.split(",").entries()) {
+      row[columns[i]!] = text !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
+    }
+    return row;
+  });
+}
+
+/** Readings of about 100 bytes of JSON: one day of weather each. */
+export function readings100(): Reading[] {
+  return table("seattle-weather.csv");
+}
+
+/** Of about 1 KiB: what a gateway sends that collects for a while, nine hours or days of a station in one message. */
+export function readings1k(): Reading[] {
+  const days = table("weather.csv");
+  const messages: Reading[] = [];
+  for (let i = 0; i + 9 <= days.length; i += 9) {
+    const rows = days.slice(i, i + 9);
+    const { location } = rows[0]!;
+    messages.push({
+      station: location!,
+      sequence: i / 9,
+      readings: rows.map(({ location: _, ...reading }) => reading),
+    });
+  }
+  return messages;
+}
+
+/** What /proc/meminfo says now, a number per line: about 1.3 KiB. Undefined where there is no /proc. */
+export function machineReading(): Reading | undefined {
+  try {
+    const text = readFileSync("/proc/meminfo", "utf8");
+    const pairs = [...text.matchAll(/^(\S+):\s+(\d+)/gm)].map(([, name, kb]) => [name!, Number(kb)] as const);
+    return { at: new Date().toISOString(), ...Object.fromEntries(pairs) };
+  } catch {
+    return undefined; // not Linux: there are enough readings without it
+  }
+}
+
+export function averageBytes(readings: readonly Reading[]): number {
+  return readings.reduce((sum, reading) => sum + Buffer.byteLength(JSON.stringify(reading)), 0) / readings.length;
+}
