@@ -89,6 +89,8 @@ function eventText(RED: NodeAPI, event: RuntimeEvent): string {
       return RED._("event.torn", { log: event.log, bytes: event.bytes });
     case "foreign":
       return RED._("event.foreign", { log: event.log, path: event.path });
+    case "unreadable":
+      return RED._("event.unreadable", { log: event.log, message: event.message });
     default:
       return event satisfies never;
   }

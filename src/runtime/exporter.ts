@@ -7,6 +7,8 @@ import { type ExporterStatus, Member, type MemberOptions, settled } from "./memb
 import { type Done, Queue } from "./queue.js";
 import type { Runtime } from "./runtime.js";
 
+export type { ExporterStatus };
+
 /** `id` names the log: the same id finds the same records again. */
 export type ExporterOptions = MemberOptions;
 

@@ -53,7 +53,7 @@ export class Queue {
     this.#flush = flush;
     this.#onChange = onChange;
     this.#flushed = runtime.flushed(log, flush, (trouble) => this.#onStorage(trouble));
-    this.#limits = runtime.limit(log, flush, () => this.#onDropped());
+    this.#limits = runtime.limit(id, log, flush, () => this.#onDropped());
     log.onConfirmed(() => this.#onConfirmed());
   }
 

@@ -25,7 +25,7 @@ export type RuntimeEvent =
   /** A queue file that belongs to another queue was found, and left alone. */
   | { readonly kind: "foreign"; readonly log: string; readonly path: string }
   /** The queue could not be read while looking for what is too old; it is tried again. */
-  | { readonly kind: "unreadable"; readonly message: string };
+  | { readonly kind: "unreadable"; readonly log: string; readonly message: string };
 
 export interface RuntimeOptions {
   /** Where the queues are kept. Made when missing, private to the user. */
@@ -63,7 +63,7 @@ export class Runtime {
   readonly #lock: FolderLock;
   readonly #released: () => void;
   readonly #open = new Set<{ close(): Promise<void> }>();
-  readonly #limits = new Set<Limits>();
+  readonly #limits = new Map<Limits, string>();
   #checking: Timer | undefined;
   #closed: Promise<void> | undefined;
 
@@ -119,20 +119,20 @@ export class Runtime {
   /** Bytes of records that all logs hold in memory. */
   get memoryUsed(): number {
     let bytes = 0;
-    for (const { log } of this.#limits) bytes += log.memoryBytes;
+    for (const { log } of this.#limits.keys()) bytes += log.memoryBytes;
     return bytes;
   }
 
   /** Bytes of files that somebody still needs. */
   get diskUsed(): number {
     let bytes = 0;
-    for (const { log } of this.#limits) bytes += log.neededDiskBytes;
+    for (const { log } of this.#limits.keys()) bytes += log.neededDiskBytes;
     return bytes;
   }
 
   get largest(): Limits | undefined {
     let largest: Limits | undefined;
-    for (const limits of this.#limits) {
+    for (const limits of this.#limits.keys()) {
       if (!limits.dropsOldest) continue;
       if (largest === undefined || limits.log.neededDiskBytes > largest.log.neededDiskBytes) largest = limits;
     }
@@ -160,9 +160,9 @@ export class Runtime {
   }
 
   /** Has the limits of a log kept; `unlimit` ends it. */
-  limit(log: Log, flush: FlushSettings, onDropped: () => void): Limits {
+  limit(name: string, log: Log, flush: FlushSettings, onDropped: () => void): Limits {
     const limits = new Limits(log, flush, this, this.clock, onDropped);
-    this.#limits.add(limits);
+    this.#limits.set(limits, name);
     if (flush.backlogAgeMs > 0) this.#checkLater();
     return limits;
   }
@@ -172,18 +172,19 @@ export class Runtime {
   }
 
   #checkLater(): void {
-    this.#checking ??= this.clock.after(CHECK_MS, () => {
-      const checks = [...this.#limits].map((limits) => limits.check());
-      void Promise.allSettled(checks).then((results) => {
-        this.#checking = undefined;
-        for (const result of results) if (result.status === "rejected") this.#unreadable(result.reason);
-        if (this.#closed === undefined) this.#checkLater();
-      });
-    });
+    this.#checking ??= this.clock.after(CHECK_MS, () => void this.#check());
   }
 
-  #unreadable(error: unknown): void {
-    this.#options.onEvent?.({ kind: "unreadable", message: (error as Error).message });
+  async #check(): Promise<void> {
+    for (const [limits, log] of this.#limits) {
+      try {
+        await limits.check();
+      } catch (error) {
+        this.#options.onEvent?.({ kind: "unreadable", log, message: (error as Error).message });
+      }
+    }
+    this.#checking = undefined;
+    if (this.#closed === undefined) this.#checkLater();
   }
 
   async openDeadLetters(name: string, flush: FlushSettings): Promise<DeadLetters> {
