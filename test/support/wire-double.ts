@@ -35,6 +35,7 @@ export class WireDouble {
     maxWriteBatchSize: 100_000,
     minWireVersion: 0,
     maxWireVersion: 25,
+    logicalSessionTimeoutMinutes: 30,
     readOnly: false,
     localTime: new Date(0),
   };
@@ -135,12 +136,17 @@ export class WireDouble {
     const collection = this.stored.get(namespace) ?? new Map<string, Document>();
     this.stored.set(namespace, collection);
     const writeErrors: Document[] = [];
+    let n = 0;
     for (const [index, document] of (body["documents"] as Document[]).entries()) {
       const id = idKey(document);
       if (collection.has(id)) writeErrors.push({ index, ...duplicateKey(namespace, "_id", this.tellsKeyPattern) });
-      else collection.set(id, document);
+      else {
+        collection.set(id, document);
+        n++;
+      }
+      // As mongod: an ordered insert ends at its first error.
+      if (writeErrors.length > 0 && body["ordered"] !== false) break;
     }
-    const n = (body["documents"] as unknown[]).length - writeErrors.length;
     return { ok: 1, n, ...(writeErrors.length > 0 && { writeErrors }) };
   }
 

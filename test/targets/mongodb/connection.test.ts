@@ -162,6 +162,18 @@ describe("A MongoDB connection", () => {
     await assert.rejects(one.probe(never), TargetUnavailableError);
   });
 
+  it("closes in time while the server does not answer the driver's good-bye", async () => {
+    const rig = await doubleRig();
+    undo.push(() => rig.close());
+    const one = await rig.target();
+    await one.deliver(records(1), never);
+    rig.double.next("endSessions", "mute");
+
+    await within(SOON_MS, one.close());
+
+    assert.equal(rig.double.count("endSessions"), 1);
+  });
+
   it("tells its targets when the server comes back, before any probe", async () => {
     const double = await WireDouble.listen();
     const { port, url } = double;
