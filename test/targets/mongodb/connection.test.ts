@@ -10,6 +10,7 @@ import { Deadline } from "../../../src/targets/mongodb/deadline.js";
 import { testConnection } from "../../../src/targets/mongodb/test-connection.js";
 import { TargetConfigError, TargetUnavailableError } from "../../../src/targets/target.js";
 import { freePort } from "../../servers/mongodb.js";
+import { FaultProxy } from "../../support/fault-proxy.js";
 import { WireDouble } from "../../support/wire-double.js";
 import { doubleRig, kinds, makeTarget, never, QUICK, records } from "./rig.js";
 
@@ -162,16 +163,22 @@ describe("A MongoDB connection", () => {
     await assert.rejects(one.probe(never), TargetUnavailableError);
   });
 
-  it("closes in time while the server does not answer the driver's good-bye", async () => {
-    const rig = await doubleRig();
-    undo.push(() => rig.close());
-    const one = await rig.target();
-    await one.deliver(records(1), never);
-    rig.double.next("endSessions", "mute");
+  it("closes in time although the driver wants a new connection for its good-bye, and gets none", async () => {
+    const double = await WireDouble.listen();
+    undo.push(() => double.close());
+    const proxy = await FaultProxy.listen(double.port);
+    undo.push(() => proxy.close());
+    const hours = { selectTimeoutMs: 60_000, connectTimeoutMs: 60_000, requestTimeoutMs: 60_000 };
+    const one = target(`mongodb://127.0.0.1:${proxy.port}`, {}, hours);
+    await one.open(never);
+    double.next("insert", "mute");
+    const delivering = one.deliver(records(1), never);
+    while (double.count("insert") === 0) await new Promise((resolve) => setImmediate(resolve));
+    await proxy.set({ accept: "mute" });
 
     await within(SOON_MS, one.close());
 
-    assert.equal(rig.double.count("endSessions"), 1);
+    assert.deepEqual(kinds(await delivering), ["retry"]);
   });
 
   it("tells its targets when the server comes back, before any probe", async () => {
