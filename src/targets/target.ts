@@ -120,6 +120,11 @@ export interface Target {
   settle?(): Promise<void>;
   /** Cheap and without side effects: resolves when the target seems usable again. */
   probe(signal: AbortSignal): Promise<void>;
+  /**
+   * Where the target hears by itself that the other end has come (back): calls back then, so that nobody has to wait
+   * for the next probe. Returns the way to stop that.
+   */
+  onReachable?(listener: () => void): () => void;
   /** Bounded in time; safe to call twice and while `deliver` is under way. */
   close(): Promise<void>;
 }
