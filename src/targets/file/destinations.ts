@@ -103,7 +103,8 @@ export class Destinations {
   ): Promise<{ file: OutputFile; count: number }> {
     let file = usable;
     const { whenFull } = this.#options;
-    if (whenFull === "rotate" && this.rotation.isDue(file, this.#clock.wallMs()))
+    // A clock that has not been set yet says nothing about age, and what is set aside is deleted in the end.
+    if (whenFull === "rotate" && this.#clock.isWallTrusted && this.rotation.isDue(file, this.#clock.wallMs()))
       file = await this.#rotate(place, session);
     if (!this.room.isLimited) return { file, count: bodies.length };
     let count = this.room.fitting(await this.#usedBy(file, session), bodies);

@@ -77,6 +77,16 @@ export class OpenFiles {
     });
   }
 
+  /**
+   * Closes what can be opened again, as after a disk went away and came back. A file whose sync has failed stays open
+   * while its disk is there: with the descriptor would go the knowledge of what has to be written anew.
+   */
+  async renew(): Promise<void> {
+    for (const file of this.#open.values()) {
+      if (!file.isUnproven || !(await file.isAlive())) await this.#forget(file);
+    }
+  }
+
   /** Closes every descriptor. What is unsynced is still known, and opened again by `settle`; replaced files are synced. */
   async close(): Promise<void> {
     for (const file of this.#open.values()) await this.#forget(file);

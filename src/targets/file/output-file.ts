@@ -11,8 +11,6 @@ import { TAIL_BYTES, crcOfTail, identityOf, isSameFile } from "./state.js";
 import type { FileIdentity } from "./state.js";
 
 const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = fs.constants;
-/** Of bytes whose sync failed, so many are written again at a time. */
-const REWRITE_BYTES = 256 * 1_024;
 /** O_NONBLOCK (not on Windows): opening a FIFO must fail, not hold a thread of the pool for ever. */
 const OPEN_FLAGS = O_RDWR | O_APPEND | (O_NONBLOCK ?? 0);
 
@@ -45,8 +43,11 @@ export class OutputFile {
   #syncing: Promise<void> | undefined;
   /** Up to here the file was synced, or was there before us. */
   #syncedEnd: number;
-  /** From here on a sync has failed. */
-  #unprovenFrom: number | undefined;
+  /** A sync has failed: what lies behind `#syncedEnd` may not be on the disk, whatever the next one says. */
+  #isUnproven = false;
+  /** Of these bytes, those that have been cut off and not been appended anew yet. */
+  #owed: Buffer | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(at: string, fd: number, isNew: boolean, identity: FileIdentity, end: number, tail: Buffer) {
     this.#path = at;
@@ -111,7 +112,11 @@ export class OutputFile {
    * Looks whether the path still means this file, and how long it is now. `gone`: deleted, moved away or replaced
    * (logrotate). `shorter`: truncated by someone, its lines are gone.
    */
-  async look(): Promise<"same" | "longer" | "shorter" | "gone"> {
+  look(): Promise<"same" | "longer" | "shorter" | "gone"> {
+    return this.#alone(() => this.#look());
+  }
+
+  async #look(): Promise<"same" | "longer" | "shorter" | "gone"> {
     let stats: Awaited<ReturnType<typeof statBig>>;
     try {
       stats = await statBig(this.path);
@@ -123,6 +128,8 @@ export class OutputFile {
     if (!isSameFile(identity, this.#identity)) return "gone";
     this.#identity = identity;
     const size = Number(stats.size);
+    // It will be as long as we take it to be before anything is appended.
+    if (this.#isUnproven) return "same";
     if (this.#unfinishedBytes > 0) await this.#cutBack(size);
     else if (size !== this.#end) {
       const change = size > this.#end ? "longer" : "shorter";
@@ -137,7 +144,16 @@ export class OutputFile {
    * Appends bytes made of whole lines; `ends` are the places in them where a line ends, ascending. On a full disk the
    * finished lines stay and the unfinished one is cut back, so that a line is never half there and never twice.
    */
-  async append(bytes: Buffer, ends: readonly number[]): Promise<Appended> {
+  append(bytes: Buffer, ends: readonly number[]): Promise<Appended> {
+    return this.#alone(() => this.#append(bytes, ends));
+  }
+
+  async #append(bytes: Buffer, ends: readonly number[]): Promise<Appended> {
+    try {
+      if (this.#isUnproven) await this.#prove();
+    } catch (error) {
+      return { bytes: 0, error: fileError(this.path, error) };
+    }
     let written = 0;
     let failure: Error | undefined;
     while (written < bytes.length && failure === undefined) {
@@ -177,20 +193,36 @@ export class OutputFile {
     return readAt(this.#fd, into, position);
   }
 
+  /** True after a failed sync: until one succeeds, nothing is appended, and the file must stay open. */
+  get isUnproven(): boolean {
+    return this.#isUnproven;
+  }
+
+  /** False when the file system has gone away under the descriptor. */
+  async isAlive(): Promise<boolean> {
+    try {
+      await fs.fstat(this.#fd);
+      await readAt(this.#fd, Buffer.alloc(1), 0);
+      return true;
+    } catch {
+      return false; // Whatever it says, nothing more can be done with this descriptor.
+    }
+  }
+
   /**
    * fdatasync. After a failure the system takes the lost pages for clean, and the next call would succeed without
-   * having written them: so their bytes, which are still in memory on most file systems, are written once more.
+   * having written them; on ext4 writing them again in place does not help either, as their blocks stay marked as never
+   * written. So the bytes, which are still in memory, are cut off and appended anew.
    * @see https://wiki.postgresql.org/wiki/Fsync_Errors
    */
   async sync(): Promise<void> {
     const end = this.#end;
-    this.#syncing = this.#syncFrom(this.#unprovenFrom);
+    this.#syncing = this.#isUnproven ? this.#alone(() => this.#prove()) : fs.fdatasync(this.#fd);
     try {
       await this.#syncing;
       this.#syncedEnd = end;
-      this.#unprovenFrom = undefined;
     } catch (error) {
-      this.#unprovenFrom ??= this.#syncedEnd;
+      this.#isUnproven = true;
       throw fileError(this.path, error);
     }
   }
@@ -205,26 +237,40 @@ export class OutputFile {
     await fs.close(this.#fd);
   }
 
-  async #syncFrom(unprovenFrom: number | undefined): Promise<void> {
-    if (unprovenFrom !== undefined) await this.#writeAgain(unprovenFrom);
+  /** Appends anew what a failed sync may have lost, and syncs it. What could not be appended yet is kept for next time. */
+  async #prove(): Promise<void> {
+    if (this.#owed === undefined) {
+      let { size } = await fs.fstat(this.#fd);
+      if (this.#unfinishedBytes > 0) {
+        await this.#cutBack(size);
+        size = this.#end;
+      }
+      const lost = Buffer.allocUnsafe(Math.max(0, this.#end - this.#syncedEnd));
+      // Someone else has changed the file since: theirs must not be cut, and what is ours cannot be told.
+      const isOurs = size === this.#end && (await readAt(this.#fd, lost, this.#syncedEnd)) === lost.length;
+      if (isOurs) {
+        await fs.ftruncate(this.#fd, this.#syncedEnd);
+        this.#owed = lost;
+      }
+    }
+    while (this.#owed !== undefined && this.#owed.length > 0) {
+      const { bytesWritten } = await fs.write(this.#fd, this.#owed, 0, this.#owed.length, null);
+      this.#owed = this.#owed.subarray(bytesWritten);
+    }
+    this.#owed = undefined;
+    const end = this.#end;
     await fs.fdatasync(this.#fd);
+    this.#syncedEnd = end;
+    this.#isUnproven = false;
   }
 
-  async #writeAgain(from: number): Promise<void> {
-    // Our own descriptor only appends. Linux opens the very same file again, whatever its name is by now.
-    const again = await fs.open(process.platform === "linux" ? `/proc/self/fd/${this.#fd}` : this.path, O_RDWR);
-    try {
-      const end = this.#end;
-      const chunk = Buffer.allocUnsafe(Math.min(REWRITE_BYTES, Math.max(0, end - from)));
-      for (let at = from; at < end;) {
-        const filled = await readAt(again, chunk.subarray(0, Math.min(chunk.length, end - at)), at);
-        if (filled === 0) break;
-        const { bytesWritten } = await fs.write(again, chunk, 0, filled, at);
-        at += bytesWritten;
-      }
-    } finally {
-      await fs.close(again);
-    }
+  /** One at a time: while lost bytes are appended anew, the file is shorter than it will be. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => {
+      /* whoever asked for the work hears of it */
+    });
+    return result;
   }
 
   async #cutBack(size: number): Promise<void> {

@@ -258,7 +258,7 @@ export class FileTarget implements Target {
 
   async #catchUp(positions: Positions, resume: ResumePoint, signal: AbortSignal): Promise<void> {
     const { root, file, format } = this.#options;
-    await this.#destinations.files.close();
+    await this.#destinations.files.renew();
     this.#ahead = await catchUp({
       positions,
       resume,

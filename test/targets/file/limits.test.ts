@@ -244,6 +244,18 @@ describe("The limits of a file", () => {
       assert.deepEqual(lines(), ["c"]);
     });
 
+    it("do not set a file aside for its age while the clock has not been set", async () => {
+      clock.isWallTrusted = false;
+      const target = await openTarget({ whenFull: "rotate", rotate: { everyMs: 1 } });
+      for (const text of ["a", "b"]) {
+        await clock.advance(3_600_000);
+        log.add(text);
+        await log.deliverAll(target);
+      }
+
+      assert.deepEqual(lines(), ["a", "b"]);
+    });
+
     it("let a sync run at any time meanwhile", async () => {
       const target = await openTarget({ maxLines: 5, whenFull: "rotate", rotate: { keepFiles: 3, gzip: true } });
       const syncs: Promise<void>[] = [];
