@@ -131,7 +131,7 @@ export class Intake {
   async take(limits: TakeLimits, patienceMs: number): Promise<LogRecord[] | undefined> {
     const { source, clock, random, settings, report, wakeup } = this.#parts;
     const { signal } = this.#taking;
-    const timer = Number.isFinite(patienceMs) ? clock.after(patienceMs, () => this.callOff()) : undefined;
+    const timer = Number.isFinite(patienceMs) ? clock.after(Math.max(1, patienceMs), () => this.callOff()) : undefined;
     try {
       const records = await source.take(limits, signal);
       this.#takes++;

@@ -143,6 +143,7 @@ export class Delivery {
 
   /** Tells that a record came in: a target that is away may be looked at earlier. Cheap, so call it for each. */
   nudge(): void {
+    if (this.#circuit.isUsable) return;
     if (this.#circuit.nudge(this.#clock.elapsedMs())) this.#wakeup.ring();
   }
 

@@ -20,8 +20,9 @@ export class Wakeup {
   /** Resolves at the next ring, or after `ms` when that is finite. */
   wait(ms = Infinity): Promise<void> {
     return new Promise((resolve) => {
+      // At least 1 ms, as timers have it: what is left of a difference of two times may be too small to move a clock.
       const timer = Number.isFinite(ms)
-        ? this.#clock.after(ms, () => {
+        ? this.#clock.after(Math.max(1, ms), () => {
             this.#waiters.delete(waiter);
             resolve();
           })

@@ -10,7 +10,8 @@ const MOST_REAL_WORK_MS = 500;
 interface Alarm {
   readonly atMs: number;
   readonly order: number;
-  readonly then: () => void;
+  /** Not `then`: a promise that is resolved with an alarm would take it for another promise. */
+  readonly ring: () => void;
 }
 
 /** Lets promises, and whatever they start, come to rest. */
@@ -44,7 +45,7 @@ export class FakeClock implements Clock {
   }
 
   after(ms: number, then: () => void): Timer {
-    const alarm: Alarm = { atMs: this.#nowMs + Math.max(0, ms), order: this.#order++, then };
+    const alarm: Alarm = { atMs: this.#nowMs + Math.max(0, ms), order: this.#order++, ring: then };
     this.#alarms.add(alarm);
     return { cancel: () => this.#alarms.delete(alarm) };
   }
@@ -63,7 +64,7 @@ export class FakeClock implements Clock {
       if (alarm === undefined || alarm.atMs > endMs) break;
       this.#alarms.delete(alarm);
       this.#moveTo(alarm.atMs);
-      alarm.then();
+      alarm.ring();
       await settle();
     }
     this.#moveTo(endMs);
@@ -81,7 +82,7 @@ export class FakeClock implements Clock {
       if (alarm.atMs > limit) throw new Error(`not done after ${limitMs} ms`);
       this.#alarms.delete(alarm);
       this.#moveTo(alarm.atMs);
-      alarm.then();
+      alarm.ring();
       await settle();
     }
   }

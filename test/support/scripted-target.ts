@@ -13,7 +13,8 @@ export class ScriptedTarget implements Target {
   readonly arrived: number[] = [];
   /** Offsets of each batch that was offered, delivered or not. */
   readonly offered: number[][] = [];
-  readonly #ids = new Set<string>();
+  /** Of everything that has arrived, in hex. */
+  readonly ids = new Set<string>();
   /** Consulted before the target stores anything. A returned error is thrown, an answer is given as it is. */
   script: Script | undefined;
   isUp = true;
@@ -63,9 +64,9 @@ export class ScriptedTarget implements Target {
   /** Stores records as a target that knows their ids does: what is there already is a duplicate. */
   store(records: readonly LogRecord[]): Outcome[] {
     return records.map((record) => {
-      const id = record.id.toString("latin1");
-      if (this.#ids.has(id)) return DUPLICATE;
-      this.#ids.add(id);
+      const id = record.id.toString("hex");
+      if (this.ids.has(id)) return DUPLICATE;
+      this.ids.add(id);
       this.arrived.push(record.offset);
       return DELIVERED;
     });
