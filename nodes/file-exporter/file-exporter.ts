@@ -5,18 +5,24 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Node, NodeAPI, NodeDef, NodeMessageInFlow } from "node-red";
 import type { Routing } from "../../src/record.js";
+import type { FileTargetOptions } from "../../src/targets/file/options.js";
 import { FileTarget } from "../../src/targets/file/target.js";
 import { becomeExporter } from "../shared/become-exporter.js";
-import { switchOf, textOf } from "../shared/config.js";
+import { switchOf, textOf, valueOf } from "../shared/config.js";
 import { NodeError } from "../shared/errors.js";
 import type { ExporterKind } from "../shared/exporter-node.js";
 import { RoutingCache } from "../shared/routing-cache.js";
 import { typedValue } from "../shared/typed-value.js";
+import { checkFileSettings, targetOptions } from "./file-settings.js";
 
 export default function register(RED: NodeAPI): void {
+  // A node that starts with Node-RED goes on with its files; one that is deployed may have to empty them.
+  let isFirstStart = true;
+  RED.events.once("flows:started", () => (isFirstStart = false));
+
   function ResilientFile(this: Node, config: NodeDef): void {
     RED.nodes.createNode(this, config);
-    becomeExporter(RED, this, config, () => fileExporter(RED, this, config));
+    becomeExporter(RED, this, config, () => fileExporter(RED, this, config, isFirstStart));
   }
 
   RED.nodes.registerType("resilient-file", ResilientFile);
@@ -27,29 +33,43 @@ export default function register(RED: NodeAPI): void {
  * folder, which the target sees to, links included.
  * @throws when an expression cannot be read, or the dialog's values do not suffice
  */
-function fileExporter(RED: NodeAPI, node: Node, config: NodeDef): ExporterKind {
+function fileExporter(RED: NodeAPI, node: Node, config: NodeDef, isFirstStart: boolean): ExporterKind {
+  const { settings, problems } = checkFileSettings(valueOf(config, "output"));
+  for (const { message } of problems) node.warn(message);
   const file = typedValue(RED, node, textOf(config, "file"), textOf(config, "fileType", "str"));
   const folder = textOf(config, "folder").trim();
-  const createFolders = switchOf(config, "createFolders", true);
+  const isFixed = file.kind === "fixed";
+  if (!isFixed && folder === "") throw new NodeError("no-destination", RED._("error.folderMissing"));
+  const options: FileTargetOptions = {
+    ...targetOptions(settings),
+    createFolders: switchOf(config, "createFolders", true),
+    ...(isFixed
+      ? { file: resolve(filesFolder(RED), folder, nameIn(file.evaluate({}))) }
+      : { root: resolve(filesFolder(RED), folder) }),
+  };
+  // Made here although it is used later: what is wrong with the options shows at once.
+  let target = new FileTarget({ ...options, continues: isFirstStart });
+  let isFirst = true;
+
   const routings = new RoutingCache();
-  if (file.kind === "fixed") {
-    const path = resolve(filesFolder(RED), folder, nameIn(file.evaluate({})));
-    return {
-      target: () => new FileTarget({ file: path, createFolders }),
-      routesLater: false,
-      routingOf: (message) => routings.of("file", undefined, message),
-    };
-  }
-  if (folder === "") throw new NodeError("no-destination", RED._("error.folderMissing"));
-  const root = resolve(filesFolder(RED), folder);
   const routed = (message: NodeMessageInFlow, name: unknown): Routing => routings.of("file", nameIn(name), message);
   return {
-    target: () => new FileTarget({ root, createFolders }),
+    target: () => {
+      if (!isFirst) target = new FileTarget({ ...options, continues: true });
+      isFirst = false;
+      return target;
+    },
     routesLater: file.kind === "later",
-    routingOf:
-      file.kind === "later"
-        ? async (message) => routed(message, await file.evaluate(message))
-        : (message) => routed(message, file.evaluate(message)),
+    routingOf: (message) => {
+      if (isFixed) return routings.of("file", undefined, message);
+      const name = file.evaluate(message);
+      return name instanceof Promise ? name.then((found) => routed(message, found)) : routed(message, name);
+    },
+    note: () => {
+      const { lines, maxLines } = target.fill ?? {};
+      if (lines === undefined || maxLines === undefined || !Number.isFinite(maxLines)) return "";
+      return RED._("status.lines", { lines, maxLines });
+    },
   };
 }
 

@@ -31,6 +31,8 @@ export interface ExporterKind {
    * @throws NodeError when the message names no usable destination
    */
   routingOf(message: NodeMessageInFlow): Routing | Promise<Routing>;
+  /** A few words about the destination for the status: "120 of 1000 lines". Empty: nothing to say. */
+  note?(): string;
 }
 
 export interface ExporterOptions {
@@ -203,7 +205,7 @@ export class ExporterNode implements RuntimeUser {
   #onStatus(status: ExporterStatus): void {
     if (status.problem !== undefined) this.#problemLog.add(status.problem.code, status.problem.message);
     if (status.storage !== undefined) this.#problemLog.add("storage", status.storage.message);
-    this.#show(statusOf(status, this.#options.text));
+    this.#show(statusOf(status, this.#options.text, this.#options.kind.note?.()));
   }
 
   #onRejected(payload: unknown, rejection: Rejection, routing: Routing): void {

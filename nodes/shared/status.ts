@@ -7,7 +7,8 @@ import type { ExporterStatus } from "../../src/runtime/exporter.js";
 /** Looks up a text of `flush-settings.json`, in the language that Node-RED runs in. */
 export type Translate = (key: string, values?: Record<string, string | number>) => string;
 
-export function statusOf(status: ExporterStatus, text: Translate): NodeStatus {
+/** @param note what the kind of exporter adds about its destination */
+export function statusOf(status: ExporterStatus, text: Translate, note = ""): NodeStatus {
   const waiting = waitingText(status, text);
   const line = (key: string): string => joined([text(`status.${key}`), waiting, droppedText(status, text)]);
 
@@ -18,9 +19,9 @@ export function statusOf(status: ExporterStatus, text: Translate): NodeStatus {
   if (status.circuit === "halfOpen") return { fill: "yellow", shape: "dot", text: line("trying") };
   if (status.problem !== undefined) return { fill: "yellow", shape: "dot", text: line("held") };
   if (status.waiting > 0) {
-    return { fill: "green", shape: "dot", text: joined([waiting, droppedText(status, text)]) };
+    return { fill: "green", shape: "dot", text: joined([waiting, note, droppedText(status, text)]) };
   }
-  return { fill: "green", shape: "dot", text: joined([text("status.ready"), droppedText(status, text)]) };
+  return { fill: "green", shape: "dot", text: joined([text("status.ready"), note, droppedText(status, text)]) };
 }
 
 /** "12 waiting, oldest 3 min"; empty when nothing waits. */

@@ -78,6 +78,7 @@ export type Unit = "ms" | "bytes" | "bytes/s" | "";
 export type Setting =
   | { readonly kind: "choice"; readonly choices: readonly string[]; readonly default: string }
   | { readonly kind: "switch"; readonly default: boolean }
+  | { readonly kind: "text"; readonly maxLength: number; readonly default: string }
   | {
       readonly kind: "number";
       readonly unit: Unit;
@@ -133,15 +134,16 @@ export function checkFlushSettings(
   input: unknown,
   inherited: FlushSettings = DEFAULT_FLUSH,
 ): { settings: FlushSettings; problems: SettingProblem[] } {
-  return check(FLUSH_SETTINGS, input, inherited);
+  return checkSettings(FLUSH_SETTINGS, input, inherited);
 }
 
 /** The same for the budgets of a runtime. */
 export function checkBudgets(input: unknown): { settings: Budgets; problems: SettingProblem[] } {
-  return check(BUDGETS, input, DEFAULT_BUDGETS);
+  return checkSettings(BUDGETS, input, DEFAULT_BUDGETS);
 }
 
-function check<T extends object>(
+/** The same for any settings that are described like these: what one kind of target adds. */
+export function checkSettings<T extends object>(
   known: Readonly<Record<keyof T, Setting>>,
   input: unknown,
   inherited: T,
@@ -178,6 +180,9 @@ function checkValue(setting: Setting, value: unknown): Checked {
       if (value === true || value === "true") return { value: true };
       if (value === false || value === "false") return { value: false };
       return { message: "must be true or false." };
+    case "text":
+      if (typeof value === "string" && value.length <= setting.maxLength) return { value };
+      return { message: `must be text of at most ${setting.maxLength} characters.` };
     case "number": {
       const quantity = parseQuantity(value, setting.unit);
       if (quantity === undefined) return { message: `must be a number${unitHint(setting.unit)}.` };
@@ -226,6 +231,6 @@ export function parseQuantity(value: unknown, unit: Unit): number | undefined {
   return Math.round(Number(digits) * (suffix === "" ? 1 : units[suffix]!));
 }
 
-function defaultsOf<T>(settings: Readonly<Record<keyof T, Setting>>): T {
+export function defaultsOf<T>(settings: Readonly<Record<keyof T, Setting>>): T {
   return Object.fromEntries(Object.entries<Setting>(settings).map(([name, setting]) => [name, setting.default])) as T;
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { startNodeRed, type FlowNode, type NodeRed } from "../support/node-red.js";
 import { NODE_RED_VERSIONS } from "../support/node-red-install.js";
+import { linesOf, until } from "../node-red/flows.js";
 import { Editor, browserPath, startBrowser } from "./editor.js";
 
 const TAB = { id: "tab1", type: "tab", label: "Flow" };
@@ -69,7 +70,7 @@ for (const version of NODE_RED_VERSIONS) {
       const exporter = await editor.drag("resilient-file", 500, 150);
       await editor.openDialog(exporter);
       await editor.page.locator("#node-input-file + .red-ui-typedInput-container input").first().fill("out.jsonl");
-      await editor.page.locator(".resilient-settings summary").click();
+      await editor.page.locator("#resilient-exporter-flush summary").click();
       await editor.page.locator('[data-setting="durability"]').selectOption("everyMessage");
       await editor.page.locator('[data-setting="writeIntervalMs"]').fill("0.5");
       await editor.page.locator('[data-setting="backlogBytes"]').fill("64");
@@ -88,6 +89,54 @@ for (const version of NODE_RED_VERSIONS) {
         backlogAgeMs: 36 * 3_600_000,
       });
       assert.ok(flows.some(({ type, id }) => type === "resilient-runtime" && id === deployed?.["runtime"]));
+
+      const inject = { id: "inject", type: "inject", z: TAB.id, props: [{ p: "payload" }], payload: "7" };
+      await nodeRed.deploy([...flows, { ...inject, payloadType: "num", wires: [[exporter]] }], "nodes");
+      await nodeRed.inject("inject");
+      const file = join(nodeRed.userDir, "out.jsonl");
+      await until("its line", () => linesOf(file).length === 1);
+      assert.deepEqual(linesOf(file), [7]);
+    });
+
+    it("shows the runtime's own settings in the dialog inside the dialog, and the exporter's behind it unharmed", async () => {
+      const exporter = await editor.drag("resilient-file", 300, 100);
+      await editor.openDialog(exporter);
+      await editor.page.locator("#resilient-exporter-flush summary").click();
+      await editor.page.locator('[data-setting="concurrency"]').fill("3");
+      await editor.page.locator("#node-input-btn-runtime-edit, #node-input-lookup-runtime").first().click();
+      await editor.settled("#node-config-dialog-ok");
+
+      await editor.page.locator("#resilient-runtime-flush summary").click();
+      await editor.page.locator("#resilient-runtime-flush-batchRecords").fill("250");
+      await editor.done("#node-config-dialog-ok");
+      await editor.settled("#node-dialog-ok");
+      const shown = editor.page.locator("#resilient-exporter-flush-batchRecords");
+      assert.equal(await shown.getAttribute("placeholder"), "as in the runtime (250)");
+      await editor.done();
+
+      const runtime = (await editor.configs()).find(({ type }) => type === "resilient-runtime");
+      assert.deepEqual(runtime?.["flush"], { batchRecords: 250 });
+      const node = (await editor.nodes()).find(({ id }) => id === exporter);
+      assert.deepEqual(node?.["flush"], { concurrency: 3 });
+    });
+
+    it("holds what a line looks like and how large the file may become", async () => {
+      const exporter = await editor.drag("resilient-file", 300, 100);
+      await editor.openDialog(exporter);
+      await editor.page.locator("#resilient-file-output summary").click();
+      await editor.page.locator("#resilient-file-output-format").selectOption("csv");
+      await editor.page.locator("#resilient-file-output-columns").fill("time,value");
+      await editor.page.locator("#resilient-file-output-maxBytes").fill("10");
+      await editor.page.locator("#resilient-file-output-gzip").selectOption("true");
+      await editor.done();
+
+      const node = (await editor.nodes()).find(({ id }) => id === exporter);
+      assert.deepEqual(node?.["output"], {
+        format: "csv",
+        columns: "time,value",
+        maxBytes: 10 * 1024 ** 2,
+        gzip: true,
+      });
     });
 
     it("shows stored settings as they were typed, and leaves them alone", async () => {
@@ -114,7 +163,7 @@ for (const version of NODE_RED_VERSIONS) {
     it("says what is missing or out of range", async () => {
       const id = await editor.drag("resilient-file", 300, 100);
       await editor.openDialog(id);
-      await editor.page.locator(".resilient-settings summary").click();
+      await editor.page.locator("#resilient-exporter-flush summary").click();
       await editor.page.locator('[data-setting="concurrency"]').fill("99");
       await editor.done();
 
@@ -151,7 +200,8 @@ for (const version of NODE_RED_VERSIONS) {
       try {
         const id = await german.drag("resilient-file", 300, 100);
         await german.openDialog(id);
-        await german.page.locator(".resilient-settings summary").click();
+        for (const part of ["#resilient-file-output", "#resilient-exporter-flush"])
+          await german.page.locator(`${part} summary`).click();
         assert.match(await german.page.locator("#dialog-form").innerText(), /Angenommen, wenn/);
         assert.doesNotMatch(await german.page.locator("#dialog-form").innerText(), /label\.|setting\.|unit\./);
       } finally {
@@ -188,6 +238,7 @@ function fileNode(id: string): FlowNode {
     data: "payload",
     dataType: "msg",
     control: false,
+    output: {},
     flush: {},
     x: 300,
     y: 100,

@@ -270,6 +270,51 @@ for (const version of NODE_RED_VERSIONS) {
       }
     });
 
+    it("keeps the newest lines of a file that is full, and says how full it is", async () => {
+      const output = { maxLines: 20, whenFull: "keepNew" };
+      await nodeRed.deploy([TAB, runtimeNode(), exporterNode({ output }), ...listeners(["exporter"])]);
+
+      const numbers = Array.from({ length: 50 }, (_, index) => index + 1);
+      await send(nodeRed, { payload: numbers });
+      await until("the last one", () => linesOf(out).at(-1) === 50);
+
+      const lines = linesOf(out);
+      assert.deepEqual(lines, numbers.slice(-lines.length));
+      assert.ok(lines.length <= 20 && lines.length >= 10, `${lines.length} lines`);
+      await until(
+        "the status",
+        async () => (await heard(nodeRed)).statuses.at(-1) === `green dot ready, ${lines.length} of 20 lines`,
+      );
+    });
+
+    it("empties a file when it is deployed so, and not when Node-RED is only restarted", async () => {
+      const output = { mode: "overwrite", format: "json" };
+      const flow = [TAB, runtimeNode(), exporterNode({ output }), ...listeners(["exporter"])];
+      await nodeRed.deploy(flow);
+      await send(nodeRed, { payload: "first" });
+      await until("the first", () => linesOf(out).length === 1);
+
+      await nodeRed.restart();
+      await send(nodeRed, { payload: "second" });
+      await until("the second", () => linesOf(out).length === 2);
+      assert.deepEqual(linesOf(out), ["first", "second"]);
+
+      await nodeRed.deploy(flow);
+      await send(nodeRed, { payload: "third" });
+      await until("only the third", () => linesOf(out).length === 1);
+      assert.deepEqual(linesOf(out), ["third"]);
+    });
+
+    it("shows in red what only the user can mend", async () => {
+      const output = { format: "csv", columns: "" };
+      await nodeRed.deploy([TAB, runtimeNode(), exporterNode({ output }), ...listeners(["exporter"])]);
+
+      await nodeRed.waitFor("CSV needs the names of its columns");
+      await send(nodeRed, { payload: 1 });
+      await until("an error", async () => (await heard(nodeRed)).caught.length === 1);
+      assert.equal((await heard(nodeRed)).statuses.at(-1), "red ring to be mended");
+    });
+
     it("waits while a folder stands in the place of the file", async () => {
       mkdirSync(out);
       await nodeRed.deploy([TAB, runtimeNode(), exporterNode(), ...listeners(["exporter"])]);

@@ -1,7 +1,8 @@
-/** The editor's copy of the settings, and the texts it shows, agree with the engine's. */
+/** The editor's copies of the settings, and the texts it shows, agree with what the nodes check. */
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { FILE_SETTINGS } from "../../../nodes/file-exporter/file-settings.js";
 import { BUDGETS, FLUSH_SETTINGS, type Setting, type Unit } from "../../../src/runtime/settings.js";
 
 const NODES = join(__dirname, "..", "..", "..", "nodes");
@@ -14,15 +15,11 @@ interface EditorSetting {
   readonly [property: string]: unknown;
 }
 interface Group {
-  readonly set: "flush" | "budgets";
+  readonly set: string;
   readonly group: string;
   readonly settings: readonly EditorSetting[];
 }
 type Texts = { readonly [key: string]: string | Texts };
-
-const html = readFileSync(join(NODES, "shared", "flush-settings.html"), "utf8");
-const json = /<script type="application\/json" id="resilient-settings">([\s\S]*?)<\/script>/.exec(html)![1]!;
-const groups = JSON.parse(json) as readonly Group[];
 
 /** What the number typed into a field is multiplied by, for each unit that is shown. */
 const FACTORS: Readonly<Record<string, { unit: Unit; factor: number }>> = {
@@ -35,13 +32,18 @@ const FACTORS: Readonly<Record<string, { unit: Unit; factor: number }>> = {
   "": { unit: "", factor: 1 },
 };
 
-describe("flush settings in the editor", () => {
-  for (const [set, known] of [
-    ["flush", FLUSH_SETTINGS],
-    ["budgets", BUDGETS],
-  ] as const) {
-    it(`offers the ${set} settings of the engine with the same ranges and defaults`, () => {
-      const offered = groups.filter((group) => group.set === set).flatMap((group) => group.settings);
+const SETS = [
+  { set: "flush", known: FLUSH_SETTINGS, folder: "shared", base: "flush-settings", id: "resilient-shared" },
+  { set: "budgets", known: BUDGETS, folder: "shared", base: "flush-settings", id: "resilient-shared" },
+  { set: "resilient-file", known: FILE_SETTINGS, folder: "file-exporter", base: "file-exporter", id: "resilient-file" },
+] as const;
+
+describe("settings in the editor", () => {
+  for (const { set, known, folder, base, id } of SETS) {
+    const groups = groupsIn(join(NODES, folder, `${base}.html`), `${id}-settings`).filter((group) => group.set === set);
+
+    it(`offer those of "${set}" with the ranges and defaults that are checked`, () => {
+      const offered = groups.flatMap((group) => group.settings);
 
       for (const { name, unit, factor, ...rest } of offered) {
         const { unit: expectedUnit, ...expected } = (known as Record<string, Setting & { unit?: Unit }>)[name]!;
@@ -53,23 +55,25 @@ describe("flush settings in the editor", () => {
         Object.keys(known),
       );
     });
+
+    it(`have a text for all of "${set}"`, () => {
+      const texts = catalogue(folder, "en-US", `${base}.json`);
+      const shared = catalogue("shared", "en-US", "flush-settings.json");
+
+      assert.equal(typeof at(texts, `label.${set}`), "string");
+      for (const { group, settings } of groups) {
+        assert.equal(typeof at(texts, `group.${group}`), "string", group);
+        for (const { name, unit, choices } of settings) {
+          assert.equal(typeof at(texts, `setting.${name}`), "string", name);
+          if (unit !== undefined && unit !== "") assert.equal(typeof at(shared, `unit.${unit}`), "string", unit);
+          for (const choice of (choices as string[] | undefined) ?? [])
+            assert.equal(typeof at(texts, `choice.${choice}`), "string", choice);
+        }
+      }
+    });
   }
 
-  it("has a text for each of them", () => {
-    const texts = catalogue("shared", "en-US", "flush-settings.json");
-
-    for (const group of groups) {
-      assert.equal(typeof at(texts, `group.${group.group}`), "string", group.group);
-      for (const { name, unit, choices } of group.settings) {
-        assert.equal(typeof at(texts, `setting.${name}`), "string", name);
-        if (unit !== undefined && unit !== "") assert.equal(typeof at(texts, `unit.${unit}`), "string", unit);
-        for (const choice of (choices as string[] | undefined) ?? [])
-          assert.equal(typeof at(texts, `choice.${choice}`), "string", choice);
-      }
-    }
-  });
-
-  it("says in German all that it says in English, with the same values in it", () => {
+  it("say in German all that they say in English, with the same values in it", () => {
     for (const folder of ["shared", "runtime", "file-exporter"]) {
       const files = readdirSync(join(NODES, folder, "locales", "en-US"));
       assert.deepEqual(readdirSync(join(NODES, folder, "locales", "de")), files);
@@ -79,6 +83,13 @@ describe("flush settings in the editor", () => {
     }
   });
 });
+
+function groupsIn(path: string, id: string): readonly Group[] {
+  const json = new RegExp(`<script type="application/json" id="${id}">([\\s\\S]*?)</script>`).exec(
+    readFileSync(path, "utf8"),
+  );
+  return JSON.parse(json![1]!) as readonly Group[];
+}
 
 function catalogue(folder: string, language: string, file: string): Texts {
   return JSON.parse(readFileSync(join(NODES, folder, "locales", language, file), "utf8")) as Texts;
