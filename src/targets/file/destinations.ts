@@ -8,13 +8,13 @@ import { copyWithoutOldest, removeLeftover } from "./drop-oldest.js";
 import { LineCounts } from "./line-count.js";
 import { OpenFiles } from "./open-files.js";
 import type { CheckedOptions } from "./options.js";
-import { syncFolder } from "./output-file.js";
 import type { OutputFile } from "./output-file.js";
 import { Room } from "./room.js";
 import type { Amount } from "./room.js";
 import { Rotation } from "./rotation.js";
 import { isSameFile } from "./state.js";
 import type { Positions } from "./state.js";
+import { syncFolder } from "./sync.js";
 
 const NOTHING = Buffer.alloc(0);
 

@@ -3,8 +3,9 @@
  * last; one that is replaced under its path (logrotate) stays open until it has been synced.
  */
 import * as path from "node:path";
-import { OutputFile, syncFolder, syncPath } from "./output-file.js";
+import { OutputFile } from "./output-file.js";
 import type { OpenOptions } from "./output-file.js";
+import { syncFolder, syncPath } from "./sync.js";
 
 /** Descriptors of one target: a Pi's default limit is 1,024 for the whole process. */
 const MAX_OPEN = 32;

@@ -8,8 +8,8 @@ import { createGzip } from "node:zlib";
 import fs from "fs-extra";
 import { errnoOf, fileError } from "./errors.js";
 import type { RotateOptions } from "./options.js";
-import { syncFolder, syncPath } from "./output-file.js";
 import type { OutputFile } from "./output-file.js";
+import { syncFolder, syncPath } from "./sync.js";
 
 const GZIPPED = ".gz";
 /** Files whose beginning is remembered. */
