@@ -38,10 +38,7 @@ export class OpenFiles {
     if (file.isNew) this.#dirtyFolders.add(path.dirname(at));
     await this.#forget(this.#open.get(at));
     this.#open.set(at, file);
-    if (this.#open.size > MAX_OPEN) {
-      const [oldest] = this.#open.values();
-      await this.#forget(oldest);
-    }
+    if (this.#open.size > MAX_OPEN) await this.#forget(this.#oldest());
     return file;
   }
 
@@ -96,6 +93,12 @@ export class OpenFiles {
     } finally {
       for (const file of this.#retired.splice(0)) await file.close();
     }
+  }
+
+  /** Not one whose sync has failed: see `renew`. */
+  #oldest(): OutputFile | undefined {
+    for (const file of this.#open.values()) if (!file.isUnproven) return file;
+    return undefined;
   }
 
   /** What one call has taken on is not done yet: the next one waits for it instead of finding nothing to do. */

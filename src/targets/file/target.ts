@@ -10,7 +10,12 @@
  * In no case is a record lost. The one thing that cannot be seen is someone who writes, behind our last line and while
  * this process is dead, the very bytes that our next lines would have had.
  *
- * It holds for every file whose position the state has, or that `ResumePoint.note` could store before its first line.
+ * It holds for the files whose positions the state has (the 50 to 90 used last), and for any other, new or not used for
+ * long, through `ResumePoint.note`: its position is stored before its first line. Where the log cannot do that, a crash
+ * may repeat the lines that such a file got since the cursor was stored.
+ *
+ * A line of a record that the log never wrote (delivered at once) may be cut short by the death of the process. Nobody
+ * can tell any more whose it was, so it stays, and gets its end; NULs that a power cut left at the very end go.
  */
 import * as path from "node:path";
 import { systemClock } from "../../clock.js";
@@ -56,6 +61,7 @@ export class FileTarget implements Target {
     maxBatchRecords: 20_000,
     maxBatchBytes: 4 * 1024 * 1024,
     resumes: true,
+    isLocal: true,
   };
   readonly #options: CheckedOptions;
   readonly #clock: Clock;
