@@ -64,11 +64,10 @@ export class DeliveryRig {
   /** Appends `count` records, numbered on; returns their offsets. */
   append(count: number, parts: RecordParts | ((n: number) => RecordParts) = {}): number[] {
     const offsets = Array.from({ length: count }, () => this.#next++);
-    this.source.append(
-      ...offsets.map((n) =>
-        recordOf(n, { acceptedAtMs: this.clock.wallMs(), ...(typeof parts === "function" ? parts(n) : parts) }),
-      ),
-    );
+    for (const n of offsets) {
+      const acceptedAtMs = this.clock.wallMs();
+      this.source.append(recordOf(n, { acceptedAtMs, ...(typeof parts === "function" ? parts(n) : parts) }));
+    }
     return offsets;
   }
 
