@@ -1,0 +1,152 @@
+/**
+ * Chaos with an oracle: a real Node-RED is fed and killed again and again, its target is taken away and given back, and
+ * in the end everything promised must be in the target, once.
+ */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { type NodeRed, startNodeRed } from "../support/node-red.js";
+import type { NodeRedVersion } from "../support/node-red-install.js";
+import { chaosFlow, withoutSource } from "./flow.js";
+import { Ledger, type Verdict } from "./ledger.js";
+import type { Subject } from "./subject.js";
+import { Witness } from "./witness.js";
+
+/** Unconfirmed records are written within a second. */
+const WRITTEN_WITHIN_MS = 1_000;
+/** What the round itself and a machine with other work may add to it. */
+const MARGIN_MS = 500;
+/** An outage ends for the exporter when it looks again, and its waits grow with the outage. */
+const DELIVERED_WITHIN_MS = 90_000;
+
+export interface ChaosOptions {
+  readonly version: NodeRedVersion;
+  readonly subject: Subject;
+  readonly random: () => number;
+  readonly messagesPerSecond: number;
+  /** Hears a line for each thing that is done. */
+  readonly onStep?: (step: string) => void;
+}
+
+export interface ChaosResult extends Verdict {
+  readonly kills: number;
+  readonly accepted: number;
+}
+
+export class Chaos {
+  readonly #options: ChaosOptions;
+  readonly #witness: Witness;
+  readonly #nodeRed: NodeRed;
+  readonly #ledger = new Ledger();
+  readonly #flow: ReturnType<typeof chaosFlow>;
+  #kills = 0;
+  #isHeld = false;
+
+  private constructor(options: ChaosOptions, witness: Witness, nodeRed: NodeRed, flow: ReturnType<typeof chaosFlow>) {
+    this.#options = options;
+    this.#witness = witness;
+    this.#nodeRed = nodeRed;
+    this.#flow = flow;
+  }
+
+  static async start(options: ChaosOptions): Promise<Chaos> {
+    const { version, subject, messagesPerSecond } = options;
+    const witness = await Witness.listen();
+    try {
+      const flow = chaosFlow({ exporter: subject.exporter, witnessPort: witness.port, messagesPerSecond });
+      return new Chaos(options, witness, await startNodeRed(version, { flows: flow }), flow);
+    } catch (error) {
+      await witness.close();
+      throw error;
+    }
+  }
+
+  get nodeRed(): NodeRed {
+    return this.#nodeRed;
+  }
+
+  /** Lets it run for a random while, kills it, and starts it again. */
+  async kill(): Promise<void> {
+    const { random } = this.#options;
+    const lifeMs = 1_700 + random() * 2_300;
+    const turnsAtMs = random() * lifeMs;
+    // In half of the lives the target goes or comes in the middle; it stays so over the kill.
+    if (random() < 0.5) {
+      await wait(turnsAtMs);
+      await this.#turn();
+      await wait(lifeMs - turnsAtMs);
+    } else await wait(lifeMs);
+    await this.#end("kill");
+    // The target may come and go while nobody looks.
+    if (random() < 0.3) await this.#turn();
+    if (random() < 0.2) await this.#killWhileStarting();
+    await this.#nodeRed.restart();
+  }
+
+  /** Ends in order, gives the target back, waits until it has everything, and judges. */
+  async finish(): Promise<ChaosResult> {
+    const { subject } = this.#options;
+    await this.#end("stop");
+    if (this.#isHeld) await this.#turn();
+    await writeFile(join(this.#nodeRed.userDir, "flows.json"), JSON.stringify(withoutSource(this.#flow)));
+    await this.#nodeRed.restart();
+    const giveUpAt = performance.now() + DELIVERED_WITHIN_MS;
+    let verdict = await this.#verdict();
+    while (verdict.violations.length > 0 && performance.now() < giveUpAt) {
+      await wait(500);
+      verdict = await this.#verdict();
+    }
+    await this.#nodeRed.stop();
+    // What is in flight when all that was promised is there must not arrive twice either.
+    verdict = await this.#ledger.check(subject.arrived(), subject);
+    return { ...verdict, kills: this.#kills, accepted: this.#ledger.accepted };
+  }
+
+  async close(): Promise<void> {
+    await this.#nodeRed.remove();
+    await this.#witness.close();
+    await this.#options.subject.close();
+  }
+
+  #verdict(): Promise<Verdict> {
+    const { subject } = this.#options;
+    return this.#ledger.check(subject.arrived(), subject);
+  }
+
+  async #turn(): Promise<void> {
+    const { subject, random, onStep } = this.#options;
+    if (this.#isHeld) await subject.release();
+    onStep?.(this.#isHeld ? "the target is back" : `the target is away: ${await subject.hold(random())}`);
+    this.#isHeld = !this.#isHeld;
+  }
+
+  async #end(how: "kill" | "stop"): Promise<void> {
+    const endedAtMs = performance.now();
+    if (how === "kill") {
+      await this.#nodeRed.kill9();
+      this.#kills++;
+    } else await this.#nodeRed.stop();
+    const accepted = await this.#witness.take();
+    this.#ledger.endLife(accepted, endedAtMs, how === "kill" ? WRITTEN_WITHIN_MS + MARGIN_MS : 0);
+    const { lives, promised } = this.#ledger;
+    this.#options.onStep?.(`${how} ${lives}: ${accepted.length} accepted in this life, ${promised} promised so far`);
+  }
+
+  async #killWhileStarting(): Promise<void> {
+    const starting = this.#nodeRed.restart().catch(() => undefined); // it is killed, and says so
+    await wait(this.#options.random() * 2_500);
+    await this.#end("kill");
+    await starting;
+  }
+}
+
+/** Random numbers that can be had again: mulberry32. */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
