@@ -131,6 +131,18 @@ describe("A MongoDB connection", () => {
     assert.equal(clientCount(), 0);
   });
 
+  it("is given back by a target that is closed while it opens", async () => {
+    const double = await WireDouble.listen();
+    undo.push(() => double.close());
+    const hasty = target(double.url);
+    const opening = assert.rejects(hasty.open(never), TargetUnavailableError);
+
+    await hasty.close();
+
+    await opening;
+    assert.equal(clientCount(), 0);
+  });
+
   it("of one target that times out does not disturb the neighbour on the same client", async () => {
     const double = await WireDouble.listen();
     undo.push(() => double.close());

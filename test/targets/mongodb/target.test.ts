@@ -82,6 +82,15 @@ describe("MongoDB target", () => {
       assert.deepEqual(kinds(await target.deliver([record(1, { _id: 1, a: 2 })], never)), ["duplicate"]);
     });
 
+    it("tries alone what is refused for its id and yet not found, since it was deleted meanwhile", async () => {
+      const target = await rig.target();
+      rig.double.next("insert", { n: 0, writeErrors: [{ index: 0, ...duplicateKey(PLACE, "_id") }] });
+
+      const { outcomes } = await target.deliver([record(0, { _id: "gone" })], never);
+
+      assert.ok(outcomes[0]?.kind === "retry" && outcomes[0].alone === true);
+    });
+
     it("keeps the records when the look-up fails", async () => {
       rig.double.tellsKeyPattern = false;
       const target = await rig.target();
@@ -185,6 +194,15 @@ describe("MongoDB target", () => {
 
       assert.deepEqual(kinds(answer), ["delivered", "rejected", "delivered"]);
       assert.equal(rig.double.documents(PLACE).length, 2);
+    });
+
+    it("rejects a record whose stored bytes are damaged, alone", async () => {
+      const target = await rig.target();
+      const damaged = { ...record(1, {}), bytes: Buffer.from('{"half": ') };
+
+      const answer = await target.deliver([record(0, {}), damaged], never);
+
+      assert.deepEqual(kinds(answer), ["delivered", "rejected"]);
     });
 
     it("suspects a batch that twice breaks the connection of a server that is there, and halves it", async () => {
