@@ -41,12 +41,18 @@ export interface SegmentHeader extends SegmentName {
   /** 16 bytes: which log this file belongs to, so that a file copied in from elsewhere is recognised. */
   readonly logId: Buffer;
   readonly createdMs: number;
+  /** Its first round repeats what its predecessors could not prove, so these may reach beyond its base. */
+  readonly carries: boolean;
 }
+
+/** Flag bit of a segment. The other bits are reserved and zero. */
+const FLAG_CARRIES = 1;
 
 export function encodeSegmentHeader(header: Omit<SegmentHeader, "version">): Buffer {
   const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
   bytes.writeUInt32LE(SEGMENT_MAGIC, 0);
   bytes.writeUInt8(FORMAT_VERSION, 4);
+  bytes.writeUInt8(header.carries ? FLAG_CARRIES : 0, 5);
   header.logId.copy(bytes, 8, 0, 16);
   bytes.writeUInt32LE(header.epoch, 24);
   bytes.writeUIntLE(header.base, 28, 6);
@@ -62,6 +68,7 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | undefined {
   if (bytes.readUInt32LE(60) !== crc32(bytes.subarray(0, 60))) return undefined;
   return {
     version: bytes.readUInt8(4),
+    carries: (bytes.readUInt8(5) & FLAG_CARRIES) !== 0,
     logId: Buffer.from(bytes.subarray(8, 24)),
     epoch: bytes.readUInt32LE(24),
     base: bytes.readUIntLE(28, 6),

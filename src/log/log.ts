@@ -302,8 +302,10 @@ export class Log {
 
   #endOf(segment: Segment): number {
     if (segment.end !== undefined) return segment.end;
-    const successor = this.#segments[this.#segments.indexOf(segment) + 1];
-    return successor?.base ?? Number.POSITIVE_INFINITY;
+    // A file that repeats others begins where they may still go on: only one with new records ends those before it.
+    const index = this.#segments.indexOf(segment);
+    const successor = this.#segments.find(({ carries }, i) => i > index && !carries);
+    return successor?.base ?? this.found.nextOffset;
   }
 
   // ---- confirming
@@ -519,7 +521,17 @@ export class Log {
       const base = Math.min(blocks[0]?.kept.first ?? upTo, this.#writtenEnd());
       const name = { sequence: this.#nextSequence, base, epoch: random(4).readUInt32LE(0) };
       const path = `${folder}/${segmentFileName(name)}`;
-      const segment: Segment = { ...name, path, size: 0, end: base, provenLength: 0, knownBad: [], growing: true };
+      const segment: Segment = {
+        ...name,
+        path,
+        carries: this.#carries,
+        size: 0,
+        end: base,
+        provenLength: 0,
+        judged: true,
+        knownBad: [],
+        growing: true,
+      };
       this.#folderDirty = true;
       const writer = await SegmentWriter.create(segment, files);
       this.#nextSequence++;
@@ -642,7 +654,11 @@ export class Log {
   }
 
   async #deleteDead(): Promise<void> {
-    if (this.#onlyUnlink()) return this.#unlink([...this.#segments]);
+    if (this.#onlyUnlink()) {
+      // Others may have gone before it, in an earlier round: were they to come back alone, so would their old cursors.
+      if (this.#folderDirty) await this.#removing(() => this.#syncFolder());
+      return this.#unlink([...this.#segments]);
+    }
     if (this.#durable === undefined) return;
     const view = this.#cursorView();
     for (const id of view.keys()) if (!this.#durable.has(id)) return;

@@ -6,9 +6,11 @@ import type { Files } from "../files.js";
 import { RecordBlock } from "./block.js";
 import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
-import { BLOCK_KINDS } from "./frame.js";
+import { decodeSnapshot, type Predecessor } from "./cursor.js";
+import { DamageWatch } from "./damage.js";
+import { BLOCK_HEADER_BYTES, BLOCK_KINDS } from "./frame.js";
 import type { BlockSource } from "./consumer.js";
-import { type Range, RangeSet } from "./ranges.js";
+import type { Range } from "./ranges.js";
 import { type Segment, SegmentReader } from "./segment.js";
 
 /** The segments to read from, as they are now. */
@@ -16,28 +18,25 @@ export interface SegmentList {
   readonly segments: readonly Segment[];
   /** One past the last offset that may be in a segment, as far as is known. */
   endOf(segment: Segment): number;
-  /** Bad bytes that no one has told of, found while reading: what lay there is lost. */
+  /** Bad bytes that no one has told of, found while reading: what lay there had been safe, and is lost. */
   onDamage(segment: Segment, range: Range): void;
 }
 
 class Stream {
-  readonly segment: Segment;
   readonly #reader: SegmentReader;
-  readonly #list: SegmentList;
-  #badTold = 0;
+  readonly #damage: DamageWatch;
   peeked: RecordBlock | undefined;
 
-  constructor(segment: Segment, reader: SegmentReader, list: SegmentList) {
-    this.segment = segment;
+  constructor(reader: SegmentReader, damage: DamageWatch) {
     this.#reader = reader;
-    this.#list = list;
+    this.#damage = damage;
   }
 
   /** Moves `peeked` to the first block that reaches `offset`; false when there is none. */
-  async advanceTo(offset: number): Promise<boolean> {
+  async advanceTo(offset: number, lowestWanted: number): Promise<boolean> {
     while (this.peeked === undefined || this.peeked.last < offset) {
       const found = await this.#reader.next();
-      this.#tellDamage();
+      await this.#damage.passed(this.#reader.bad, found?.header, lowestWanted);
       if (found === undefined) {
         this.peeked = undefined;
         return false;
@@ -48,22 +47,10 @@ class Stream {
         this.peeked = RecordBlock.decode(await found.body(), header.origin, header.baseTimeMs).measure();
       } catch (error) {
         if (!(error instanceof BytesError)) throw error;
-        const end = position + header.storedLength;
-        this.#list.onDamage(this.segment, { from: position, to: end });
+        this.#damage.undecodable({ from: position, to: position + BLOCK_HEADER_BYTES + header.storedLength });
       }
     }
     return true;
-  }
-
-  #tellDamage(): void {
-    const known = RangeSet.of(this.segment.knownBad);
-    for (; this.#badTold < this.#reader.bad.length; this.#badTold++) {
-      const { from, to } = this.#reader.bad[this.#badTold]!;
-      const damageTo = Math.min(to, this.segment.provenLength);
-      if (damageTo > from && known.countIn(from, damageTo) < damageTo - from) {
-        this.#list.onDamage(this.segment, { from, to: damageTo });
-      }
-    }
   }
 
   close(): Promise<void> {
@@ -79,6 +66,7 @@ export class LogReader implements BlockSource {
   /** Read to their end. */
   readonly #finished = new Set<Segment>();
   #lastWanted = 0;
+  #lowestWanted = Number.POSITIVE_INFINITY;
 
   constructor(list: SegmentList, files: Files, compression: Compression) {
     this.#list = list;
@@ -90,6 +78,7 @@ export class LogReader implements BlockSource {
   async blockAt(offset: number, below: number): Promise<RecordBlock | undefined> {
     if (offset < this.#lastWanted) await this.close();
     this.#lastWanted = offset;
+    this.#lowestWanted = Math.min(this.#lowestWanted, offset);
     let best: RecordBlock | undefined;
     let bestFirst = below;
     for (const segment of [...this.#list.segments]) {
@@ -110,25 +99,49 @@ export class LogReader implements BlockSource {
   async #peek(segment: Segment, offset: number): Promise<RecordBlock | undefined> {
     let stream = this.#streams.get(segment);
     if (stream === undefined) {
-      stream = new Stream(segment, new SegmentReader(segment, this.#files, this.#compression), this.#list);
+      const told = (): Promise<Predecessor | undefined> => this.#toldOf(segment);
+      const damage = new DamageWatch(segment, told, (where, range) => this.#list.onDamage(where, range));
+      stream = new Stream(new SegmentReader(segment, this.#files, this.#compression), damage);
       this.#streams.set(segment, stream);
     }
-    if (await stream.advanceTo(offset)) return stream.peeked;
+    if (await stream.advanceTo(offset, this.#lowestWanted)) return stream.peeked;
     if (!segment.growing) await this.#finish(segment);
     return undefined;
   }
 
-  /** Lets go of a segment: read to its end, or deleted. */
+  /** Lets go of a segment that is deleted. */
   async forget(segment: Segment): Promise<void> {
-    await this.#finish(segment);
-    this.#finished.delete(segment);
-  }
-
-  async #finish(segment: Segment): Promise<void> {
-    this.#finished.add(segment);
     const stream = this.#streams.get(segment);
     this.#streams.delete(segment);
+    this.#finished.delete(segment);
     await stream?.close();
+  }
+
+  /** Everything that is wanted of this segment was read. */
+  async #finish(segment: Segment): Promise<void> {
+    const stream = this.#streams.get(segment);
+    this.#streams.delete(segment);
+    this.#finished.add(segment);
+    await stream?.close();
+  }
+
+  /** What the successor of a segment noted of it. */
+  async #toldOf(segment: Segment): Promise<Predecessor | undefined> {
+    const { segments } = this.#list;
+    const successor = segments[segments.indexOf(segment) + 1];
+    if (successor === undefined) return undefined;
+    const reader = new SegmentReader(successor, this.#files, this.#compression);
+    try {
+      const first = await reader.next();
+      if (first?.header.kind !== BLOCK_KINDS.snapshot) return undefined;
+      const { predecessor } = decodeSnapshot(await first.body());
+      return predecessor?.epoch === segment.epoch ? predecessor : undefined;
+    } catch (error) {
+      if (error instanceof BytesError) return undefined; // damaged as well: nobody knows
+      throw error;
+    } finally {
+      await reader.close();
+    }
   }
 
   /** Forgets where it stands and lets go of its files. */

@@ -22,6 +22,7 @@ import {
   parseSegmentName,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
+  type SegmentName,
 } from "./frame.js";
 import { type Range, RangeSet } from "./ranges.js";
 import { type FoundBlock, type Segment, SegmentReader } from "./segment.js";
@@ -64,7 +65,7 @@ interface Scan {
   /** Cursor changes in order, with the place they stood. */
   readonly changes: readonly ReadonlyMap<string, Cursor | null>[];
   readonly records: readonly { readonly position: number; readonly block: FoundBlock }[];
-  readonly bad: readonly Range[];
+  readonly bad: Range[];
   /** The highest `syncedTo` that a block of this file tells, and the highest of those behind the snapshot. */
   readonly syncedTo: number;
   readonly laterSyncedTo: number;
@@ -103,7 +104,10 @@ async function scan(segment: Segment, files: Files, compression: Compression): P
 /** How many header reads are under way at once: few, since libuv has four threads for everyone. */
 const HEADERS_AT_ONCE = 2;
 
-async function readHeaders(segments: readonly Segment[], files: Files): Promise<(SegmentHeader | undefined)[]> {
+async function readHeaders(
+  segments: readonly { readonly path: string }[],
+  files: Files,
+): Promise<(SegmentHeader | undefined)[]> {
   const headers: (SegmentHeader | undefined)[] = [];
   let next = 0;
   const worker = async (): Promise<void> => {
@@ -215,13 +219,13 @@ export async function recover(
   files: Files,
   compression: Compression,
 ): Promise<Recovered> {
-  const all: Segment[] = [];
+  const all: (SegmentName & { readonly path: string; readonly size: number })[] = [];
   for (const file of await files.list(folder)) {
     const name = parseSegmentName(file);
     if (name === undefined) continue;
     const path = `${folder}/${file}`;
     const size = await files.size(path);
-    all.push({ ...name, path, size, end: undefined, provenLength: size, knownBad: [], growing: false });
+    all.push({ ...name, path, size });
   }
   all.sort((a, b) => a.sequence - b.sequence || a.epoch - b.epoch);
   const headers = await readHeaders(all, files);
@@ -233,7 +237,14 @@ export async function recover(
   }
   const logId = ownerOf(headers, expectedId);
   const isForeign = (i: number): boolean => headers[i] !== undefined && !headers[i]!.logId.equals(logId);
-  const segments = all.filter((_, i) => !isForeign(i));
+  const segments: Segment[] = [];
+  all.forEach((file, i) => {
+    if (isForeign(i)) return;
+    // A header that cannot be read might have said that its file repeats others.
+    const carries = headers[i]?.carries ?? true;
+    const unknown = { end: undefined, provenLength: 0, judged: false, knownBad: [], growing: false };
+    segments.push({ ...file, carries, ...unknown });
+  });
   const foreign = all.filter((_, i) => isForeign(i)).map(({ path }) => path);
 
   const scans = await scanNewest(segments, files, compression);
@@ -243,6 +254,8 @@ export async function recover(
   scans.forEach((found, i) => {
     const { segment, snapshot } = found;
     segment.provenLength = Math.max(found.syncedTo, toldLength(found, scans[i + 1]));
+    segment.judged = true;
+    if (segment.provenLength > segment.size) found.bad.push({ from: segment.size, to: segment.provenLength });
     segment.knownBad = found.bad;
     const lastBlock = found.records.at(-1)?.block.header;
     segment.end = lastBlock === undefined ? segment.base : lastBlock.origin + lastBlock.span + 1;

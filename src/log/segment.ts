@@ -28,8 +28,12 @@ export interface Segment extends SegmentName {
   size: number;
   /** One past the last record, where known: of files of this life and those read at open. */
   end: number | undefined;
+  /** Its first round repeats what its predecessors could not prove: they may reach beyond its base. */
+  readonly carries: boolean;
   /** Below this the bytes were once synced, so bad ones are damage; at and above it, a torn tail. */
   provenLength: number;
+  /** What is proven of it is known. Of a file that open had no need to read, it is found out when that is read. */
+  judged: boolean;
   /** Bad bytes that have been told of already. */
   knownBad: readonly Range[];
   /** The one that this life is writing: it may have more later. */

@@ -22,14 +22,17 @@ async function main(): Promise<void> {
       states: states / profiles.length,
       onProgress: (done) => process.stdout.write(`${profile}: ${done} states, ${seconds()} s\n`),
     });
-    const { kills, damaged, nested, states: done } = await explorer.run();
-    const kinds = `${kills} kills, ${done - kills} power cuts, ${damaged} damaged by hand, ${nested} after an earlier crash`;
+    const { kills, harmed, nested, states: done } = await explorer.run();
+    const kinds = `${kills} kills, ${done - kills} power cuts, ${harmed} damaged by hand, ${nested} after an earlier crash`;
     process.stdout.write(`${profile}: ${done} crash states, no violation (${kinds}); seed ${seed}, ${seconds()} s\n`);
   }
 }
 
 main().catch((error: unknown) => {
   const where = error instanceof ExploreError ? ` (seed ${seed})` : "";
-  process.stderr.write(`${String(error instanceof Error ? error.stack : error)}${where}\n`);
+  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  process.stderr.write(
+    `${error instanceof Error ? error.message : ""}${where}\n${String(cause instanceof Error ? cause.stack : cause)}\n`,
+  );
   process.exitCode = 1;
 });

@@ -1,47 +1,77 @@
 /**
  * What a log has promised so far, record by record and consumer by consumer: kept beside the log by the explorer, and
- * held against what the next life finds. Records are numbered in order of acceptance; the number is the payload.
+ * held against what the next life finds. Records are numbered in order of acceptance; the number is in the payload.
  */
 
 /** What is known of one record for one consumer. */
 const BORN = 1; // accepted while the consumer existed
-const CONFIRMED = 2;
-const WRITTEN = 4; // a write round that began after it ended well
-const SYNCED = 8;
-const DONE_WRITTEN = 16; // its confirmation stood in a written cursor
-const DONE_DURABLE = 32; // and in a synced one
-const GONE = 64; // an earlier life could not find it, and had not promised it
+const CONFIRMED = 2; // its target has it
+const SETTLED = 4; // and keeps it through a power cut
+const WRITTEN = 8; // a write round that began after it ended well
+const SYNCED = 16;
+const DONE_WRITTEN = 32; // its confirmation stood in a written cursor
+const DONE_DURABLE = 64; // and in a synced one
+const GONE = 128; // an earlier life could not find it, and had not promised it
 
 export type Crash = "kill" | "power";
 
-/** Any smaller thing than this cannot be told apart from a repeat, a loss or an invention. */
+/** A promise that was not kept: a loss, a repeat, an invention, a wrong report. */
 export class Violation extends Error {
   override readonly name = "Violation";
 }
 
+/** What someone did to the files before the next life, as far as it matters to the promises. */
+export interface Harmed {
+  /** True when the bytes of this record are intact somewhere. */
+  isIntact(n: number): boolean;
+}
+
+interface Known {
+  readonly flags: Uint8Array;
+  /** Records below this were accepted before the consumer existed. */
+  readonly since: number;
+}
+
 export class Oracle {
   count = 0;
-  consumers = new Map<string, Uint8Array>();
+  /** A full disk made the log delete before the cursors were durable: a later life may take that for a loss. */
+  freedFirst = false;
+  readonly #known = new Map<string, Known>();
+  /** Removed at some time: a crash may undo that, so they may see records from before they were added again. */
+  readonly #removed = new Set<string>();
   static readonly #most = 512;
 
   copy(): Oracle {
     const copy = new Oracle();
     copy.count = this.count;
-    for (const [id, flags] of this.consumers) copy.consumers.set(id, Uint8Array.from(flags));
+    copy.freedFirst = this.freedFirst;
+    for (const [id, { flags, since }] of this.#known) copy.#known.set(id, { flags: Uint8Array.from(flags), since });
+    for (const id of this.#removed) copy.#removed.add(id);
     return copy;
   }
 
+  get consumers(): string[] {
+    return [...this.#known.keys()];
+  }
+
+  has(id: string): boolean {
+    return this.#known.has(id);
+  }
+
   addConsumer(id: string): void {
-    if (!this.consumers.has(id)) this.consumers.set(id, new Uint8Array(Oracle.#most));
+    if (this.#known.has(id)) return;
+    const since = this.#removed.has(id) ? 0 : this.count;
+    this.#known.set(id, { flags: new Uint8Array(Oracle.#most), since });
   }
 
   removeConsumer(id: string): void {
-    this.consumers.delete(id);
+    this.#known.delete(id);
+    this.#removed.add(id);
   }
 
   accepted(): number {
     const n = this.count++;
-    for (const flags of this.consumers.values()) flags[n] = BORN;
+    for (const { flags } of this.#known.values()) flags[n] = BORN;
     return n;
   }
 
@@ -49,66 +79,86 @@ export class Oracle {
     return this.count >= Oracle.#most - 64;
   }
 
-  confirmed(id: string, n: number): void {
-    this.consumers.get(id)![n]! |= CONFIRMED;
+  /** `settled`: the target keeps it through a power cut; otherwise `settled()` says when it does. */
+  confirmed(id: string, n: number, settled: boolean): void {
+    const { flags } = this.#known.get(id)!;
+    flags[n]! |= settled ? CONFIRMED | SETTLED : CONFIRMED;
+  }
+
+  settled(id: string): void {
+    const { flags } = this.#known.get(id)!;
+    for (let n = 0; n < this.count; n++) if ((flags[n]! & CONFIRMED) !== 0) flags[n]! |= SETTLED;
   }
 
   /** All below `count` were written, or synced. */
   wrote(count: number, synced: boolean): void {
-    for (const flags of this.consumers.values()) {
+    for (const { flags } of this.#known.values()) {
       for (let n = 0; n < count; n++) flags[n]! |= synced ? WRITTEN | SYNCED : WRITTEN;
     }
   }
 
   /** A cursor of this consumer that says `isConfirmed` is written, or durable. */
   cursor(id: string, isConfirmed: (n: number) => boolean, durable: boolean): void {
-    const flags = this.consumers.get(id);
+    const flags = this.#known.get(id)?.flags;
     if (flags === undefined) return;
+    const wanted = durable ? DONE_WRITTEN | DONE_DURABLE : DONE_WRITTEN;
     for (let n = 0; n < this.count; n++) {
-      if ((flags[n]! & CONFIRMED) !== 0 && isConfirmed(n))
-        flags[n]! |= durable ? DONE_WRITTEN | DONE_DURABLE : DONE_WRITTEN;
+      const f = flags[n]!;
+      if ((f & CONFIRMED) === 0 || (f & wanted) === wanted || !isConfirmed(n)) continue;
+      if ((f & SETTLED) === 0) throw new Violation(`the cursor of ${id} covers ${n}, which its target may still lose`);
+      flags[n] = f | wanted;
     }
   }
 
-  /** Holds what a consumer got after a crash against what was promised. `damaged`: someone has harmed the files. */
-  check(id: string, found: readonly number[], crash: Crash, damaged: boolean): void {
-    const flags = this.consumers.get(id);
-    if (flags === undefined) return;
-    const promised = crash === "kill" ? WRITTEN : SYNCED;
+  /**
+   * Holds what a consumer got after a crash against what was promised.
+   * @returns how many promised records are missing, all of them harmed by someone
+   */
+  check(id: string, found: readonly number[], crash: Crash, harmed: Harmed | undefined): number {
+    const known = this.#known.get(id);
+    if (known === undefined) return 0;
+    const { flags, since } = known;
     const done = crash === "kill" ? DONE_WRITTEN : DONE_DURABLE;
     let last = -1;
     for (const n of found) {
-      if (n >= this.count) throw new Violation(`${id} got ${n}, which nobody had sent`);
+      if (!(n < this.count)) throw new Violation(`${id} got ${n}, which nobody had sent`);
       if (n <= last) throw new Violation(`${id} got ${n} after ${last}`);
-      if (!damaged && (flags[n]! & done) !== 0) throw new Violation(`${id} got ${n} again, below its ${crash} cursor`);
-      if ((flags[n]! & GONE) !== 0) throw new Violation(`${id} got ${n}, which an earlier life had not found`);
       last = n;
+      const f = flags[n]!;
+      if ((f & GONE) !== 0 && !this.#removed.has(id))
+        throw new Violation(`${id} got ${n}, which an earlier life had not found`);
+      if (harmed !== undefined) continue;
+      if ((f & done) !== 0) throw new Violation(`${id} got ${n} again, below its ${crash} cursor`);
+      if (n < since) throw new Violation(`${id} got ${n}, from before it existed`);
     }
-    if (damaged) return;
+    const promised = BORN | (crash === "kill" ? WRITTEN : SYNCED);
+    const excused = GONE | (crash === "kill" ? CONFIRMED : SETTLED);
     const got = new Set(found);
+    let missing = 0;
     for (let n = 0; n < this.count; n++) {
       const f = flags[n]!;
-      if ((f & BORN) !== 0 && (f & promised) !== 0 && (f & (CONFIRMED | GONE)) === 0 && !got.has(n)) {
-        throw new Violation(`${id} lost ${n} (${crash})`);
-      }
+      if ((f & promised) !== promised || (f & excused) !== 0 || got.has(n)) continue;
+      if (harmed === undefined) throw new Violation(`${id} lost ${n} (${crash})`);
+      if (harmed.isIntact(n)) throw new Violation(`${id} lost ${n}, whose bytes are intact (${crash}, harmed by hand)`);
+      if ((f & SYNCED) !== 0) missing++;
     }
+    return missing;
   }
 
   /** The next life begins with what it found. */
   nextLife(id: string, found: readonly number[], crash: Crash): void {
-    const flags = this.consumers.get(id);
+    const flags = this.#known.get(id)?.flags;
     if (flags === undefined) return;
     const got = new Set(found);
     for (let n = 0; n < this.count; n++) {
-      if (got.has(n))
-        flags[n] =
-          (flags[n]! & ~(CONFIRMED | DONE_WRITTEN | DONE_DURABLE)) | BORN | WRITTEN | (crash === "power" ? SYNCED : 0);
-      else if ((flags[n]! & CONFIRMED) === 0) flags[n]! |= GONE;
+      const f = flags[n]!;
+      if (got.has(n)) {
+        const kept = f & ~(CONFIRMED | SETTLED | DONE_WRITTEN | DONE_DURABLE);
+        flags[n] = kept | BORN | WRITTEN | (crash === "power" ? SYNCED : 0);
+      } else if ((f & SETTLED) !== 0) continue;
+      else if ((f & CONFIRMED) !== 0 && crash === "kill")
+        flags[n]! |= SETTLED; // its target has it and looks after it
+      else flags[n]! |= GONE;
     }
-  }
-
-  /** A consumer that no cursor names any more: nothing is promised of what came before. */
-  forget(id: string): void {
-    this.consumers.set(id, new Uint8Array(Oracle.#most));
   }
 }

@@ -29,7 +29,7 @@ interface PendingWrite {
   doomed: boolean;
 }
 
-class Inode {
+export class Inode {
   cache: Buffer = Buffer.alloc(0);
   durable: Buffer = Buffer.alloc(0);
   pending: PendingWrite[] = [];
@@ -57,6 +57,13 @@ export class Killed extends Error {}
 
 export type Call = "create" | "write" | "sync" | "syncFolder" | "remove" | "makeFolder" | "read";
 
+/** A write that is about to happen. */
+export interface Writing {
+  readonly inode: Inode;
+  readonly at: number;
+  readonly bytes: Buffer;
+}
+
 export class SimDisk implements Files {
   names = new Map<string, Inode>();
   durableNames = new Map<string, Inode>();
@@ -65,8 +72,10 @@ export class SimDisk implements Files {
   changes = 0;
   /** Bytes that all files together may have; writes beyond are short, then ENOSPC. */
   capacity = Number.POSITIVE_INFINITY;
-  /** Called before a changing call takes effect; may throw an errno error, or Killed. */
-  before: (call: Call, disk: SimDisk, inWrite?: { inode: Inode; at: number; bytes: Buffer }) => void = () => {};
+  /** Files that were removed: a backup may bring one back. */
+  removed: { readonly path: string; readonly inode: Inode }[] = [];
+  /** Called before a call takes effect; may throw an errno error, or Killed. */
+  before: (call: Call, disk: SimDisk, writing?: Writing) => void = () => {};
   readonly #open = new Set<SimFile>();
 
   get openFiles(): number {
@@ -92,18 +101,45 @@ export class SimDisk implements Files {
   }
 
   create(path: string): Promise<OpenFile> {
-    return this.#call("create", () => {
-      if (this.names.has(path)) throw errno("EEXIST");
-      const inode = new Inode();
-      this.names.set(path, inode);
-      this.nameChanges.push({ kind: "create", path, inode });
-      return this.#opened(inode);
-    });
+    return this.#call("create", () => this.#created(path));
+  }
+
+  createNow(path: string): OpenFile {
+    this.before("create", this);
+    this.changes++;
+    return this.#created(path);
+  }
+
+  makeFolderNow(): void {
+    this.before("makeFolder", this);
+    this.changes++;
+  }
+
+  #created(path: string): OpenFile {
+    if (this.names.has(path)) throw errno("EEXIST");
+    const inode = new Inode();
+    this.names.set(path, inode);
+    this.nameChanges.push({ kind: "create", path, inode });
+    return this.#opened(inode);
   }
 
   open(path: string): Promise<OpenFile> {
     const inode = this.names.get(path);
     return inode === undefined ? Promise.reject(errno("ENOENT")) : Promise.resolve(this.#opened(inode));
+  }
+
+  readFrom(inode: Inode, into: Uint8Array, position: number): number {
+    this.before("read", this);
+    const found = inode.cache.subarray(position, position + into.length);
+    into.set(found);
+    return found.length;
+  }
+
+  /** Bytes of all files. */
+  get usedBytes(): number {
+    let used = 0;
+    for (const { cache } of this.names.values()) used += cache.length;
+    return used;
   }
 
   remove(path: string): Promise<void> {
@@ -112,6 +148,7 @@ export class SimDisk implements Files {
       if (inode === undefined) throw errno("ENOENT");
       this.names.delete(path);
       this.nameChanges.push({ kind: "remove", path, inode });
+      this.removed.push({ path, inode });
     });
   }
 
@@ -152,10 +189,8 @@ export class SimDisk implements Files {
   writeTo(inode: Inode, bytes: Buffer, at: number): number {
     this.before("write", this, { inode, at, bytes });
     this.changes++;
-    let used = 0;
-    for (const other of this.names.values()) used += other.cache.length;
     const grows = Math.max(0, at + bytes.length - inode.cache.length);
-    const room = Math.max(0, Math.min(grows, this.capacity - used));
+    const room = Math.max(0, Math.min(grows, this.capacity - this.usedBytes));
     const taken = bytes.length - grows + room;
     if (taken <= 0) throw errno("ENOSPC");
     this.put(inode, bytes.subarray(0, taken), at);
@@ -198,6 +233,7 @@ export class SimDisk implements Files {
     for (const [path, inode] of this.names) disk.names.set(path, copyOf(inode));
     for (const [path, inode] of this.durableNames) disk.durableNames.set(path, copyOf(inode));
     disk.nameChanges = this.nameChanges.map((change) => ({ ...change, inode: copyOf(change.inode) }));
+    disk.removed = [...this.removed];
     return disk;
   }
 
@@ -216,6 +252,7 @@ export class SimDisk implements Files {
       disk.names.set(path, found);
       disk.durableNames.set(path, found);
     }
+    disk.removed = [...this.removed];
     return disk;
   }
 }
@@ -266,9 +303,11 @@ class SimFile implements OpenFile {
   }
 
   read(into: Uint8Array, position: number): Promise<number> {
-    const found = this.#inode.cache.subarray(position, position + into.length);
-    into.set(found);
-    return Promise.resolve(found.length);
+    try {
+      return Promise.resolve(this.#disk.readFrom(this.#inode, into, position));
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
   }
 
   sync(): Promise<void> {

@@ -1,0 +1,65 @@
+/**
+ * Bad bytes met while reading a segment: which of them had been safe, and are a loss to tell of, and which are only
+ * what a crash had torn. What was safe is known by the blocks behind them, and by the file that came next.
+ */
+import type { Predecessor } from "./cursor.js";
+import { BLOCK_KINDS, type BlockHeader } from "./frame.js";
+import { type Range, RangeSet } from "./ranges.js";
+import type { Segment } from "./segment.js";
+
+export class DamageWatch {
+  readonly #segment: Segment;
+  /** What the successor of the segment noted of it. */
+  readonly #told: () => Promise<Predecessor | undefined>;
+  readonly #onDamage: (range: Range) => void;
+  /** How many of the bad ranges were judged already. */
+  #judged = 0;
+  #syncedTo = 0;
+
+  constructor(
+    segment: Segment,
+    told: () => Promise<Predecessor | undefined>,
+    onDamage: (segment: Segment, range: Range) => void,
+  ) {
+    this.#segment = segment;
+    this.#told = told;
+    this.#onDamage = (range) => onDamage(segment, range);
+  }
+
+  /**
+   * Called at every block, and at the end without one.
+   * @param bad what was found so far
+   * @param lowestWanted what lies below is nobody's loss
+   */
+  async passed(bad: readonly Range[], next: BlockHeader | undefined, lowestWanted: number): Promise<void> {
+    const segment = this.#segment;
+    this.#syncedTo = Math.max(this.#syncedTo, next?.syncedTo ?? 0);
+    const isEnd = next === undefined;
+    if (isEnd ? segment.growing : next.kind !== BLOCK_KINDS.records) return;
+    if (this.#judged === bad.length && !(isEnd && !segment.judged) && segment.provenLength <= segment.size) return;
+    if (!segment.judged) await this.#judge();
+    segment.provenLength = Math.max(segment.provenLength, this.#syncedTo);
+    const missing = isEnd ? [{ from: segment.size, to: Number.POSITIVE_INFINITY }] : [];
+    const isWanted = isEnd || next.origin > lowestWanted;
+    for (const range of [...bad.slice(this.#judged), ...missing]) if (isWanted) this.#tell(range);
+    this.#judged = bad.length;
+  }
+
+  /** Bytes whose crc is right and whose content is not: as good as lost. */
+  undecodable(range: Range): void {
+    this.#tell({ from: range.from, to: Math.min(range.to, this.#segment.size) }, range.to);
+  }
+
+  async #judge(): Promise<void> {
+    const told = await this.#told();
+    this.#segment.provenLength = told?.provenLength ?? 0;
+    this.#segment.knownBad = [...this.#segment.knownBad, ...(told?.badRanges ?? [])];
+    this.#segment.judged = true;
+  }
+
+  #tell({ from, to }: Range, provenLength = this.#segment.provenLength): void {
+    const damageTo = Math.min(to, provenLength);
+    const known = RangeSet.of(this.#segment.knownBad);
+    if (damageTo > from && known.countIn(from, damageTo) < damageTo - from) this.#onDamage({ from, to: damageTo });
+  }
+}
