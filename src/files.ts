@@ -26,6 +26,9 @@ export interface Files {
   size(path: string): Promise<number>;
   /** Creates a file that must not exist yet, readable by the user only (0600). */
   create(path: string): Promise<OpenFile>;
+  /** The same, and a folder, blocking: for the last write of a dying process only. */
+  createNow(path: string): OpenFile;
+  makeFolderNow(folder: string): void;
   /** Opens an existing file for reading. */
   open(path: string): Promise<OpenFile>;
   remove(path: string): Promise<void>;
@@ -95,6 +98,10 @@ export const systemFiles: Files = {
     return (await fs.promises.stat(path)).size;
   },
   create: (path) => openFd(path, "wx+", 0o600),
+  createNow: (path) => new NodeFile(fs.openSync(path, "wx+", 0o600)),
+  makeFolderNow(folder) {
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  },
   open: (path) => openFd(path, "r"),
   remove: (path) => fs.promises.unlink(path),
   removeFolder: (folder) => fs.promises.rmdir(folder),

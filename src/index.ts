@@ -20,5 +20,5 @@ export { Runtime, type RuntimeEvent, type RuntimeOptions } from "./runtime/runti
 export { Exporter, type ExporterOptions } from "./runtime/exporter.js";
 export { type ExporterStatus, Member, type MemberOptions, type Rejected } from "./runtime/member.js";
 export { Pool, type PoolOptions } from "./runtime/pool.js";
-export { type Dropped, NotAcceptedError } from "./runtime/queue.js";
+export { type Dropped, NotAcceptedError } from "./runtime/limits.js";
 export { checkFlushSettings, DEFAULT_FLUSH, type FlushSettings } from "./runtime/settings.js";

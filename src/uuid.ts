@@ -35,3 +35,9 @@ export function idAt(base: Uint8Array, index: number): Buffer {
   if (low >= 2 ** 32) id.writeUInt32BE(id.readUInt32BE(8) + 1, 8);
   return id;
 }
+
+/** The 16 bytes of a UUID in its canonical text; undefined when it is none. */
+export function parseUuid(text: string): Buffer | undefined {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return undefined;
+  return Buffer.from(text.replaceAll("-", ""), "hex");
+}

@@ -38,7 +38,9 @@ export default function register(RED: NodeAPI): void {
       const owner = owners.get(folder) ?? this.id;
       if (owner !== this.id) throw new NodeError("not-open", RED._("error.shared", { folder, owner }));
       owners.set(folder, this.id);
-      const onEvent = (event: RuntimeEvent): void => problemLog.add(event.kind + event.log, eventText(RED, event));
+      const onEvent = (event: RuntimeEvent): void => {
+        if (event.kind !== "network") problemLog.add(event.kind + event.log, eventText(RED, event));
+      };
       return Runtime.open({ folder, flush, ...budgets, onEvent });
     };
     const onFailure = ({ message }: Error): void => problemLog.add("open", RED._("error.open", { message }));
@@ -81,7 +83,7 @@ export function queueFolder(userDir: string | undefined, folder: string, nodeId:
   return join(base, "resilient-exporters", encodeURIComponent(nodeId).replaceAll(".", "%2E"));
 }
 
-function eventText(RED: NodeAPI, event: RuntimeEvent): string {
+function eventText(RED: NodeAPI, event: Exclude<RuntimeEvent, { kind: "network" }>): string {
   switch (event.kind) {
     case "loss":
       return RED._(`event.${event.loss.kind}`, { log: event.log, path: event.loss.path, bytes: event.loss.bytes });
@@ -91,6 +93,8 @@ function eventText(RED: NodeAPI, event: RuntimeEvent): string {
       return RED._("event.foreign", { log: event.log, path: event.path });
     case "unreadable":
       return RED._("event.unreadable", { log: event.log, message: event.message });
+    case "deadLetterTrouble":
+      return RED._("event.deadLetterTrouble", { log: event.log, message: event.message });
     default:
       return event satisfies never;
   }

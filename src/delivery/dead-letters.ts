@@ -2,25 +2,50 @@
  * Records that their target will never take, kept with the reason until the user decides about them. The same log as
  * everywhere, in a folder of its own: a record is synced here before it is confirmed there.
  */
+import { extendedJson } from "../codec.js";
+import type { Flushed, Flusher } from "../log/flush.js";
+import type { Log } from "../log/log.js";
 import type { LogRecord, Routing } from "../record.js";
 import { uuidText } from "../record.js";
 import type { Rejection } from "../targets/target.js";
-import type { Flushed, Flusher } from "../log/flush.js";
-import type { Log } from "../log/log.js";
+import { parseUuid } from "../uuid.js";
 import type { DeadLetterSink } from "./dead-letter-sink.js";
 
 /** The one consumer of a dead-letter log: the user. */
 export const KEEPER = "keeper";
 
+export interface DeadLetter {
+  /** Id of the record, as text. */
+  readonly id: string;
+  readonly acceptedAtMs: number;
+  readonly rejectedAtMs: number;
+  readonly rejection: Rejection;
+  readonly routing: Routing;
+  /** The payload as it was accepted. */
+  readonly record: LogRecord;
+}
+
+/** Which letters: all, or those with one of these ids, or of one code. */
+export interface LetterFilter {
+  readonly ids?: ReadonlySet<string>;
+  readonly code?: string;
+}
+
 export class DeadLetters implements DeadLetterSink {
   readonly #log: Log;
   readonly #flusher: Flusher;
   readonly #flushed: Flushed;
+  readonly #budgetBytes: number;
+  readonly #wallMs: () => number;
+  #dropped = 0;
 
-  constructor(log: Log, flusher: Flusher, flushed: Flushed) {
+  /** @param budgetBytes beyond which the oldest go, counted */
+  constructor(log: Log, flusher: Flusher, flushed: Flushed, budgetBytes: number, wallMs: () => number) {
     this.#log = log;
     this.#flusher = flusher;
     this.#flushed = flushed;
+    this.#budgetBytes = budgetBytes;
+    this.#wallMs = wallMs;
   }
 
   /** How many are kept. */
@@ -28,12 +53,78 @@ export class DeadLetters implements DeadLetterSink {
     return this.#log.consumer(KEEPER).backlog().records;
   }
 
+  /** How many had to go in this life because there were too many. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
   setAside(record: LogRecord, rejection: Rejection): Promise<void> {
-    const offset = this.#log.append(letterText(record, rejection), NO_ROUTING);
+    const offset = this.#log.append(letterText(record, rejection, this.#wallMs()), NO_ROUTING);
+    while (this.#log.neededDiskBytes > this.#budgetBytes) {
+      const end = this.#log.oldestEnd;
+      const dropped = end === undefined || end > offset ? 0 : this.#log.dropBelow(end);
+      if (dropped === 0) break;
+      this.#dropped += dropped;
+    }
+    return this.#synced(offset);
+  }
+
+  #synced(offset: number): Promise<void> {
     return new Promise((resolve) => {
       this.#flushed.whenSynced(offset, resolve);
       this.#flusher.poke(this.#flushed);
     });
+  }
+
+  /** The letters, oldest first. One that cannot be read is passed over: it stays in the folder. */
+  async *letters(filter: LetterFilter = {}): AsyncGenerator<DeadLetter> {
+    for await (const kept of this.#log.consumer(KEEPER).unconfirmed()) {
+      const letter = readLetter(kept);
+      if (letter !== undefined && matches(letter, filter)) yield letter;
+    }
+  }
+
+  /** Letters as lines of JSON, the payload as canonical MongoDB Extended JSON, which names every type. */
+  async *exported(filter: LetterFilter = {}): AsyncGenerator<string> {
+    for await (const { id, acceptedAtMs, rejectedAtMs, rejection, routing, record } of this.letters(filter)) {
+      const head = { id, acceptedAt: isoTime(acceptedAtMs), rejectedAt: isoTime(rejectedAtMs), ...rejection, routing };
+      yield `${JSON.stringify(head).slice(0, -1)},"payload":${extendedJson(record)}}\n`;
+    }
+  }
+
+  /**
+   * Gives letters back to the queue they came from. Each is taken out here only when it is safe there.
+   * @param accept appends the record to its queue, with the id it has, and resolves when that is synced
+   * @returns how many
+   */
+  async requeue(filter: LetterFilter, accept: (record: LogRecord) => Promise<void>): Promise<number> {
+    return this.#takeOut(filter, (letters) => Promise.all(letters.map(({ record }) => accept(record))));
+  }
+
+  /** Throws letters away. Returns how many. */
+  discard(filter: LetterFilter): Promise<number> {
+    return this.#takeOut(filter, () => Promise.resolve());
+  }
+
+  async #takeOut(filter: LetterFilter, before: (letters: DeadLetter[]) => Promise<unknown>): Promise<number> {
+    const keeper = this.#log.consumer(KEEPER);
+    let count = 0;
+    let letters: (DeadLetter & { readonly offset: number })[] = [];
+    const takeOut = async (): Promise<void> => {
+      await before(letters);
+      for (const { offset } of letters) keeper.skip(offset, offset + 1);
+      count += letters.length;
+      letters = [];
+    };
+    for await (const kept of keeper.unconfirmed()) {
+      const letter = readLetter(kept);
+      if (letter === undefined || !matches(letter, filter)) continue;
+      letters.push({ ...letter, offset: kept.offset });
+      if (letters.length >= REQUEUED_AT_ONCE) await takeOut();
+    }
+    if (letters.length > 0) await takeOut();
+    this.#flusher.poke(this.#flushed);
+    return count;
   }
 
   async close(): Promise<void> {
@@ -43,19 +134,60 @@ export class DeadLetters implements DeadLetterSink {
   }
 }
 
+/** Held in memory together while they are given back. */
+const REQUEUED_AT_ONCE = 100;
 const NO_ROUTING: Routing = {};
 
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function matches({ id, rejection }: DeadLetter, { ids, code }: LetterFilter): boolean {
+  return (ids === undefined || ids.has(id)) && (code === undefined || rejection.code === code);
+}
+
 /** A letter is JSON: the payload as it is where it is JSON itself, else its bytes in base64. */
-function letterText(record: LogRecord, rejection: Rejection): string {
-  const head = JSON.stringify({
-    id: uuidText(record.id),
-    acceptedAtMs: record.acceptedAtMs,
-    code: rejection.code,
-    message: rejection.message,
-    statusCode: rejection.statusCode,
-    routing: record.routing,
-    codec: record.codec,
-  });
-  const payload = record.codec === 0 ? record.bytes.toString("utf8") : JSON.stringify(record.bytes.toString("base64"));
-  return `${head.slice(0, -1)},"payload":${payload}}`;
+function letterText(record: LogRecord, rejection: Rejection, rejectedAtMs: number): string {
+  const { code, message, statusCode } = rejection;
+  const { acceptedAtMs, routing, codec } = record;
+  const head = { id: uuidText(record.id), acceptedAtMs, rejectedAtMs, code, message, statusCode, routing, codec };
+  const payload = codec === 0 ? record.bytes.toString("utf8") : JSON.stringify(record.bytes.toString("base64"));
+  return `${JSON.stringify(head).slice(0, -1)},"payload":${payload}}`;
+}
+
+/** Undefined when it is none: written by another version, or by somebody else. */
+function readLetter({ bytes, offset }: LogRecord): DeadLetter | undefined {
+  let letter: unknown;
+  try {
+    letter = JSON.parse(bytes.toString("utf8"));
+  } catch {
+    return undefined; // told apart from a letter by this alone
+  }
+  if (typeof letter !== "object" || letter === null) return undefined;
+  const fields = letter as Record<string, unknown>;
+  const { acceptedAtMs, rejectedAtMs, code, message, statusCode, codec, payload } = fields;
+  const id = typeof fields["id"] === "string" ? parseUuid(fields["id"]) : undefined;
+  if (id === undefined || typeof code !== "string" || typeof message !== "string") return undefined;
+  if (typeof acceptedAtMs !== "number" || typeof rejectedAtMs !== "number") return undefined;
+  if ((codec !== 0 && codec !== 1) || (codec === 1 && typeof payload !== "string")) return undefined;
+  const rejection = { code, message, ...(typeof statusCode === "number" ? { statusCode } : {}) };
+  const routing = readRouting(fields["routing"]);
+  const content = codec === 0 ? Buffer.from(JSON.stringify(payload)) : Buffer.from(payload as string, "base64");
+  const record: LogRecord = {
+    offset,
+    id,
+    bytes: content,
+    codec,
+    routing,
+    acceptedAtMs,
+    replayed: true,
+  };
+  return { id: uuidText(id), acceptedAtMs, rejectedAtMs, rejection, routing, record };
+}
+
+function readRouting(value: unknown): Routing {
+  const routing = Object.create(null) as Record<string, string>;
+  if (typeof value !== "object" || value === null) return routing;
+  for (const [name, text] of Object.entries(value)) if (typeof text === "string") routing[name] = text;
+  return routing;
 }

@@ -144,9 +144,9 @@ export class RecordBlock implements BlockOrigin {
     this.#routes = texts.map(decodeRouting);
   }
 
-  /** A new, empty block to append to. `roomFor`: bytes of its first payload. */
-  static begin(origin: BlockOrigin, roomFor = 0): RecordBlock {
-    const bytes = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, roomFor + RECORD_HEADER_BYTES));
+  /** A new, empty block to append to. `roomFor`: bytes of its first payload; it gets room for that in any case. */
+  static begin(origin: BlockOrigin, roomFor = 0, capacity = BLOCK_BYTES): RecordBlock {
+    const bytes = Buffer.allocUnsafeSlow(Math.max(capacity, roomFor + RECORD_HEADER_BYTES));
     return new RecordBlock(origin, false, bytes, 0, 0, []);
   }
 

@@ -115,9 +115,9 @@ export class Flusher {
     if (this.#running !== undefined) return; // it looks again before it rests
     const { policy, log } = flushed;
     if (flushed.wanted || log.unwrittenBytes > policy.memoryShareBytes) return this.#run();
+    if (this.#timer !== undefined) return;
     // Looked at again no later than the earliest a round can be due.
-    const atMs = this.#clock.elapsedMs() + Math.min(policy.writeIntervalMs, policy.syncIntervalMs);
-    if (this.#timer === undefined) this.#wakeAt(atMs);
+    this.#wakeAt(this.#clock.elapsedMs() + Math.min(policy.writeIntervalMs, policy.syncIntervalMs));
   }
 
   /** Stops looking after a log: its last round is its own `close`. Waits for a round under way. */

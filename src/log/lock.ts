@@ -54,17 +54,21 @@ async function lockBySocket(folder: string): Promise<FolderLock> {
       if (server !== undefined) {
         let released: Promise<void> | undefined;
         // Closing a server removes its socket by path, so the folder stays open until then.
-        return { release: () => (released ??= close(server).finally(() => fd !== undefined && fse.close(fd))) };
+        return { release: () => (released ??= close(server).finally(() => closeFd(fd))) };
       }
       if (await answers(path)) break;
       await removeStale(folder, path);
     }
   } catch (error) {
-    if (fd !== undefined) await fse.close(fd);
+    await closeFd(fd);
     throw error;
   }
-  if (fd !== undefined) await fse.close(fd);
+  await closeFd(fd);
   throw new FolderInUseError(folder);
+}
+
+async function closeFd(fd: number | undefined): Promise<void> {
+  if (fd !== undefined) await fse.close(fd);
 }
 
 function listen(path: string): Promise<Server | undefined> {

@@ -6,7 +6,7 @@
 import { dirname } from "node:path";
 import type { Clock } from "../clock.js";
 import { type Files, isErrno } from "../files.js";
-import type { Encoded, Offset, Routing } from "../record.js";
+import type { Encoded, LogRecord, Offset, Routing } from "../record.js";
 import { newIdBase } from "../uuid.js";
 import type { AcceptedAt, BlockOrigin } from "./block.js";
 import type { Compression } from "./compression.js";
@@ -19,11 +19,19 @@ import {
   isConfirmedBy,
   type Predecessor,
 } from "./cursor.js";
-import { BLOCK_KINDS, encodeSegmentHeader, segmentFileName } from "./frame.js";
+import { BLOCK_KINDS, encodeSegmentHeader, segmentFileName, type SegmentName } from "./frame.js";
 import { LogReader, type SegmentList } from "./reader.js";
 import { type Loss, recover, type Recovered } from "./recovery.js";
 import type { RecordBlock } from "./block.js";
-import { frameBlocks, packCursors, type PackedBlock, packRecords, type Segment, SegmentWriter } from "./segment.js";
+import {
+  asIs,
+  frameBlocks,
+  packCursors,
+  type PackedBlock,
+  packRecords,
+  type Segment,
+  SegmentWriter,
+} from "./segment.js";
 import { type Done, Tail, type TailBlock } from "./tail.js";
 
 export interface LogOptions {
@@ -56,6 +64,9 @@ export class StorageError extends Error {
 
 /** Errors after which the very same bytes may be written later. After any other the segment is left for good. */
 const MAY_CONTINUE = ["ENOSPC", "EDQUOT", "EAGAIN", "EINTR", "EMFILE", "ENFILE"];
+
+/** A wall clock that was off by less was right: it merely ran a little fast or slow since. */
+const WRONG_CLOCK_MS = 30_000;
 
 interface Round {
   readonly blocks: readonly TailBlock[];
@@ -92,6 +103,7 @@ export class Log {
   /** Reads for the log itself. */
   readonly #janitor: LogReader;
   #closed: Promise<void> | undefined;
+  #trust = { askedAtMs: Number.NEGATIVE_INFINITY, is: false };
   #lastWriteMs: number;
   #lastSyncMs: number;
   #unsyncedSinceMs: number | undefined;
@@ -210,7 +222,29 @@ export class Log {
     return this.#tail.nextOffset as Offset;
   }
 
-  readonly acceptedAt: AcceptedAt = (block, elapsedMs) => block.baseTimeMs + (elapsedMs - block.baseElapsedMs);
+  /**
+   * When a record was accepted: what its block noted, or what the wall clock of today makes of it when that had been
+   * wrong and can be trusted by now.
+   */
+  readonly acceptedAt: AcceptedAt = (block, elapsedMs) => {
+    const noted = block.baseTimeMs + (elapsedMs - block.baseElapsedMs);
+    const { clock } = this.#o;
+    if (!this.#mayCorrect(block)) return noted;
+    const corrected = clock.wallMs() - (clock.elapsedMs() - elapsedMs);
+    return Math.abs(corrected - noted) > WRONG_CLOCK_MS ? corrected : noted;
+  };
+
+  /** Only within one boot can the clocks of then and now be compared. */
+  #mayCorrect({ bootId }: BlockOrigin): boolean {
+    return this.#wallIsTrusted() && bootId.equals(this.#o.clock.bootId);
+  }
+
+  /** Asked once a second at most: reading clocks for each record would cost more than the record. */
+  #wallIsTrusted(): boolean {
+    const nowMs = this.#o.clock.elapsedMs();
+    if (nowMs - this.#trust.askedAtMs >= 1_000) this.#trust = { askedAtMs: nowMs, is: this.#o.clock.isWallTrusted };
+    return this.#trust.is;
+  }
 
   #beginBlock(wallMs: number): { idBase: Buffer; bootId: Buffer } {
     return { idBase: newIdBase(wallMs, this.#o.random(10)), bootId: Buffer.from(this.#o.clock.bootId) };
@@ -222,6 +256,17 @@ export class Log {
     const { clock } = this.#o;
     const offset = this.#tail.append(payload, routing, clock.elapsedMs(), clock);
     for (const consumer of this.#consumers.values()) consumer.appended(offset, this.#tail.lastAcceptedAtMs);
+    return offset as Offset;
+  }
+
+  /** Accepts a record of another log with the id it has. `only`: for this consumer; the others count it as done. */
+  appendAs(record: LogRecord, only?: string): Offset {
+    if (this.#closed !== undefined) throw new Error("the log is closed");
+    const offset = this.#tail.appendAs(record, this.#o.clock.elapsedMs());
+    for (const [id, consumer] of this.#consumers) {
+      if (only === undefined || id === only) consumer.appended(offset, record.acceptedAtMs);
+      else consumer.skip(offset, offset + 1);
+    }
     return offset as Offset;
   }
 
@@ -455,13 +500,7 @@ export class Log {
       // A snapshot begins every file, so that it can speak for all.
       writer = await this.#beginSegment(blocks, upTo);
       const header = encodeSegmentHeader({ ...writer.segment, logId: this.#logId, createdMs: clock.wallMs() });
-      const body = encodeSnapshot({
-        nextOffset: this.nextOffset,
-        firstSequence: this.#segments[0]!.sequence,
-        predecessor: this.#predecessor(),
-        carries: this.#carries,
-        cursors: view,
-      });
+      const body = this.#snapshotBody(view);
       packed.unshift(await packCursors(BLOCK_KINDS.snapshot, body, clock.wallMs(), compression));
       framed = Buffer.concat([header, frameBlocks(packed, writer.segment.epoch, header.length, 0)]);
     } else {
@@ -502,6 +541,16 @@ export class Log {
     }
   }
 
+  #snapshotBody(cursors: Cursors): Buffer {
+    return encodeSnapshot({
+      nextOffset: this.nextOffset,
+      firstSequence: this.#segments[0]!.sequence,
+      predecessor: this.#predecessor(),
+      carries: this.#carries,
+      cursors,
+    });
+  }
+
   #predecessor(): Predecessor | undefined {
     const previous = this.#segments.at(-2);
     if (previous === undefined) return undefined;
@@ -520,18 +569,7 @@ export class Log {
       if (this.#folderDirty) await this.#syncFolder();
       const base = Math.min(blocks[0]?.kept.first ?? upTo, this.#writtenEnd());
       const name = { sequence: this.#nextSequence, base, epoch: random(4).readUInt32LE(0) };
-      const path = `${folder}/${segmentFileName(name)}`;
-      const segment: Segment = {
-        ...name,
-        path,
-        carries: this.#carries,
-        size: 0,
-        end: base,
-        provenLength: 0,
-        judged: true,
-        knownBad: [],
-        growing: true,
-      };
+      const segment = this.#newSegment(name);
       this.#folderDirty = true;
       const writer = await SegmentWriter.create(segment, files);
       this.#nextSequence++;
@@ -540,6 +578,20 @@ export class Log {
     } catch (error) {
       throw new StorageError(`No queue file could be made in ${folder}: ${(error as Error).message}`, error);
     }
+  }
+
+  #newSegment(name: SegmentName): Segment {
+    return {
+      ...name,
+      path: `${this.#o.folder}/${segmentFileName(name)}`,
+      carries: this.#carries,
+      size: 0,
+      end: name.base,
+      provenLength: 0,
+      judged: true,
+      knownBad: [],
+      growing: true,
+    };
   }
 
   /** One past the last record in any segment: offsets from there to the next record were lost in a crash, or never used. */
@@ -609,12 +661,12 @@ export class Log {
 
   async #sync(): Promise<void> {
     this.#lastSyncMs = this.#o.clock.elapsedMs();
-    let settleFailure: unknown;
+    let settleFailure: Error | undefined;
     for (const consumer of this.#consumers.values()) {
       try {
         await consumer.settleNow();
       } catch (error) {
-        settleFailure ??= error; // its cursor stays where it was; the others go on
+        settleFailure ??= error instanceof Error ? error : new Error(String(error)); // its cursor stays where it was; the others go on
       }
     }
     const wantsCursors = this.#deadSegments().length > 0 && !this.#onlyUnlink();
@@ -716,6 +768,41 @@ export class Log {
     }
   }
 
+  /**
+   * Writes what is unwritten at once, blocking: for a process that is about to end by itself. Not compressed, not synced.
+   * @throws errors of the disk
+   */
+  writeNow(): void {
+    if (!this.#o.persistent || this.#closed !== undefined) return;
+    const blocks = this.#tail.takeUnwritten(this.#done);
+    if (blocks.length === 0) return;
+    const { clock } = this.#o;
+    const packed = blocks.map(({ kept }) => asIs.records(kept));
+    const view = this.#cursorView();
+    const writer = this.#writer ?? this.#beginSegmentNow(blocks[0]!.kept.first);
+    if (writer.end === 0) {
+      const header = encodeSegmentHeader({ ...writer.segment, logId: this.#logId, createdMs: clock.wallMs() });
+      packed.unshift(asIs.cursors(BLOCK_KINDS.snapshot, this.#snapshotBody(view), clock.wallMs()));
+      writer.appendNow(Buffer.concat([header, frameBlocks(packed, writer.segment.epoch, header.length, 0)]));
+      return;
+    }
+    packed.unshift(asIs.cursors(BLOCK_KINDS.cursors, encodeCursorChanges(view), clock.wallMs()));
+    writer.appendNow(frameBlocks(packed, writer.segment.epoch, writer.end, writer.segment.provenLength));
+  }
+
+  #beginSegmentNow(first: number): SegmentWriter {
+    const { folder, files, random } = this.#o;
+    if (!this.#folderMade) files.makeFolderNow(folder);
+    const name = {
+      sequence: this.#nextSequence++,
+      base: Math.min(first, this.#writtenEnd()),
+      epoch: random(4).readUInt32LE(0),
+    };
+    const writer = SegmentWriter.createNow(this.#newSegment(name), files);
+    this.#segments.push(writer.segment);
+    return writer;
+  }
+
   // ---- closing
 
   /** Writes, syncs, and proves it with a last block. Safe to call twice; nothing is accepted afterwards. */
@@ -728,6 +815,14 @@ export class Log {
         for (const consumer of this.#consumers.values()) await consumer.close();
         if (this.#writer !== undefined) await this.#closing(this.#writer);
       }
+    }));
+  }
+
+  /** Lets go without writing anything: for a log that was only looked into. */
+  abandon(): Promise<void> {
+    return (this.#closed ??= this.#exclusively(async () => {
+      for (const consumer of this.#consumers.values()) await consumer.close();
+      if (this.#writer !== undefined) await this.#closing(this.#writer);
     }));
   }
 

@@ -52,22 +52,30 @@ export interface PackedBlock {
   readonly stored: Buffer;
 }
 
-export async function packRecords(block: RecordBlock, compression: Compression): Promise<PackedBlock> {
-  const head = { kind: BLOCK_KINDS.records, count: block.count, origin: block.origin, span: block.last - block.origin };
-  return { ...head, baseTimeMs: block.baseTimeMs, ...(await packBody(block.encodeBody(), compression)) };
+/** Blocks as they are, uncompressed. */
+export const asIs = {
+  records(block: RecordBlock): PackedBlock {
+    const { count, origin, baseTimeMs } = block;
+    const stored = block.encodeBody();
+    const span = block.last - origin;
+    return { kind: BLOCK_KINDS.records, flags: 0, count, origin, span, baseTimeMs, rawLength: stored.length, stored };
+  },
+  cursors(kind: number, body: Buffer, timeMs: number): PackedBlock {
+    return { kind, flags: 0, count: 0, origin: 0, span: 0, baseTimeMs: timeMs, rawLength: body.length, stored: body };
+  },
+};
+
+export function packRecords(block: RecordBlock, compression: Compression): Promise<PackedBlock> {
+  return smaller(asIs.records(block), compression);
 }
 
-export async function packCursors(kind: number, body: Buffer, timeMs: number, c: Compression): Promise<PackedBlock> {
-  return { kind, count: 0, origin: 0, span: 0, baseTimeMs: timeMs, ...(await packBody(body, c)) };
+export function packCursors(kind: number, body: Buffer, timeMs: number, c: Compression): Promise<PackedBlock> {
+  return smaller(asIs.cursors(kind, body, timeMs), c);
 }
 
-async function packBody(
-  body: Buffer,
-  compression: Compression,
-): Promise<{ flags: number; rawLength: number; stored: Buffer }> {
-  const smaller = await compression.deflate(body);
-  const flags = smaller === undefined ? 0 : FLAG_DEFLATED;
-  return { flags, rawLength: body.length, stored: smaller ?? body };
+async function smaller(block: PackedBlock, compression: Compression): Promise<PackedBlock> {
+  const stored = await compression.deflate(block.stored);
+  return stored === undefined ? block : { ...block, flags: FLAG_DEFLATED, stored };
 }
 
 /** The bytes of blocks that will stand at `position`. */
@@ -100,6 +108,10 @@ export class SegmentWriter {
 
   static async create(segment: Segment, files: Files): Promise<SegmentWriter> {
     return new SegmentWriter(segment, await files.create(segment.path));
+  }
+
+  static createNow(segment: Segment, files: Files): SegmentWriter {
+    return new SegmentWriter(segment, files.createNow(segment.path));
   }
 
   /** Where the next block will stand. */

@@ -3,13 +3,15 @@
  * given back when everyone has confirmed, or when a sync has succeeded; by nothing else.
  */
 import type { Clock } from "../clock.js";
-import type { Encoded, Routing } from "../record.js";
+import type { Encoded, LogRecord, Routing } from "../record.js";
 import { BLOCK_BYTES, RecordBlock } from "./block.js";
 
 /** Ids carry the time of their block: a block is not left open for longer than this. */
 const MAX_BLOCK_AGE_MS = 60_000;
 /** How finely the age of what is unwritten is known. */
 const MARK_MS = 100;
+/** The boot of a record that was accepted elsewhere: its age is told by the wall clock alone. */
+const NO_BOOT = Buffer.alloc(8);
 /** Older than any interval: due at once. */
 const LONG_AGO = Number.NEGATIVE_INFINITY;
 
@@ -108,6 +110,21 @@ export class Tail {
     const mark = this.#marks.at(-1);
     if (mark === undefined || elapsedMs - mark.atMs >= MARK_MS) this.#marks.push({ offset, atMs: elapsedMs });
     return offset;
+  }
+
+  /** Appends a record of another log, with its id and its time: a block of its own, since ids belong to blocks. */
+  appendAs(record: LogRecord, elapsedMs: number): number {
+    const origin = this.#next++;
+    const head = { origin, idBase: Buffer.from(record.id), bootId: NO_BOOT, baseElapsedMs: 0 };
+    const block = RecordBlock.begin({ ...head, baseTimeMs: record.acceptedAtMs }, record.bytes.length, 0);
+    block.append(origin, 0, record.routing, record.codec, record.bytes);
+    this.#open?.shrink();
+    this.#open = undefined;
+    this.#entries.push({ block, state: "unwritten", end: 0 });
+    this.#grew(block.length);
+    this.lastAcceptedAtMs = record.acceptedAtMs;
+    this.#marks.push({ offset: origin, atMs: elapsedMs });
+    return origin;
   }
 
   #grew(bytes: number): void {

@@ -14,13 +14,13 @@ export type ExporterOptions = MemberOptions;
 
 export class Exporter {
   readonly id: string;
-  readonly #queue: Queue;
+  readonly queue: Queue;
   readonly #member: Member;
   #closed: Promise<void> | undefined;
 
   private constructor(queue: Queue, member: Member) {
     this.id = queue.id;
-    this.#queue = queue;
+    this.queue = queue;
     this.#member = member;
   }
 
@@ -41,7 +41,7 @@ export class Exporter {
    * user chose, or with the error when it is not: then nothing of it was taken. Never throws, never blocks.
    */
   send(payload: unknown, routing: Routing, done: Done): void {
-    this.#queue.send(payload, routing, done);
+    this.queue.send(payload, routing, done);
     this.#member.nudge();
   }
 
@@ -62,6 +62,11 @@ export class Exporter {
     this.#member.resume();
   }
 
+  /** The one who delivers: its dead letters, and what can be done with them. */
+  get member(): Member {
+    return this.#member;
+  }
+
   /** Gives up everything that waits. Returns how many records that was. */
   discard(): number {
     return this.#member.discard();
@@ -73,7 +78,7 @@ export class Exporter {
   }
 
   async #close(): Promise<void> {
-    const results = [await settled(this.#member.close()), await settled(this.#queue.close())];
+    const results = [await settled(this.#member.close()), await settled(this.queue.close())];
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
   }

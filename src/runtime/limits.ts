@@ -6,9 +6,27 @@
 import type { Clock } from "../clock.js";
 import type { BlockOrigin } from "../log/block.js";
 import type { Log } from "../log/log.js";
-import type { Dropped } from "./queue.js";
-import { NotAcceptedError } from "./queue.js";
 import type { FlushSettings } from "./settings.js";
+
+/** The record was not taken; the sender still has it. */
+export class NotAcceptedError extends Error {
+  override readonly name = "NotAcceptedError";
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Records that were given up, by the limit that spoke. */
+export interface Dropped {
+  /** The newest, because there was no room for them. */
+  readonly newest: number;
+  /** The oldest, to make room: counted for each member that still needed them. */
+  readonly oldest: number;
+  /** Those that had waited too long. */
+  readonly aged: number;
+}
 
 /** What all logs of a runtime have together. */
 export interface SharedBudget {

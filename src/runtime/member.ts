@@ -4,7 +4,7 @@
  */
 import type { Timer } from "../clock.js";
 import { decode } from "../codec.js";
-import type { DeadLetters } from "../delivery/dead-letters.js";
+import type { DeadLetters, LetterFilter } from "../delivery/dead-letters.js";
 import type { DeliveryEvent, FlushReport } from "../delivery/events.js";
 import { Delivery } from "../delivery/loop.js";
 import type { DeliverySettings } from "../delivery/settings.js";
@@ -85,6 +85,8 @@ export class Member {
       target,
       clock: runtime.clock,
       deadLetters,
+      // That a file can be written says nothing of the network.
+      ...(target.traits.isLocal === true ? {} : { monitor: runtime.monitor }),
       settings: deliverySettings(flush),
       onEvent: (event) => this.#onDelivery(event),
     });
@@ -147,6 +149,18 @@ export class Member {
   resume(): void {
     this.#delivery.resume();
     this.changed();
+  }
+
+  /** The records that were rejected. */
+  get deadLetters(): DeadLetters {
+    return this.#deadLetters;
+  }
+
+  /** Sends rejected records to this member once more, with the ids they have. Resolves to how many. */
+  async requeue(filter: LetterFilter): Promise<number> {
+    const count = await this.#deadLetters.requeue(filter, (record) => this.#queue.requeue(record, this.id));
+    this.changed();
+    return count;
   }
 
   /** Gives up everything that waits for this member. Returns how many records that was. */

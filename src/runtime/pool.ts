@@ -19,7 +19,7 @@ export interface PoolOptions {
 export class Pool {
   readonly id: string;
   readonly #runtime: Runtime;
-  readonly #queue: Queue;
+  readonly queue: Queue;
   readonly #members = new Map<string, Member>();
   /** Members are changed one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
@@ -28,7 +28,7 @@ export class Pool {
   private constructor(runtime: Runtime, queue: Queue) {
     this.id = queue.id;
     this.#runtime = runtime;
-    this.#queue = queue;
+    this.queue = queue;
   }
 
   static async open(runtime: Runtime, { id, flush, onChange }: PoolOptions): Promise<Pool> {
@@ -37,7 +37,7 @@ export class Pool {
 
   /** Takes one payload for all members, as `Exporter.send` does. */
   send(payload: unknown, routing: Routing, done: Done): void {
-    this.#queue.send(payload, routing, done);
+    this.queue.send(payload, routing, done);
     for (const member of this.#members.values()) member.nudge();
   }
 
@@ -47,7 +47,7 @@ export class Pool {
 
   /** Members that left their place behind and have not come back: with the records that wait for each. */
   get orphans(): ReadonlyMap<string, number> {
-    return this.#queue.orphans;
+    return this.queue.orphans;
   }
 
   /** Opens a member: a known one goes on where it was, a new one starts at the present. */
@@ -55,7 +55,7 @@ export class Pool {
     return this.#inTurn(async () => {
       const known = this.#members.get(options.id);
       if (known !== undefined) return known;
-      const member = await Member.open(this.#runtime, this.#queue, options);
+      const member = await Member.open(this.#runtime, this.queue, options);
       this.#members.set(options.id, member);
       return member;
     });
@@ -67,7 +67,7 @@ export class Pool {
       const member = this.#members.get(id);
       this.#members.delete(id);
       await member?.close();
-      this.#queue.log.releaseConsumer(id);
+      this.queue.log.releaseConsumer(id);
     });
   }
 
@@ -75,8 +75,8 @@ export class Pool {
   forgetMember(id: string): Promise<void> {
     return this.#inTurn(() => {
       if (this.#members.has(id)) throw new Error(`${id} is a member of this pool`);
-      this.#queue.log.removeConsumer(id);
-      this.#queue.poke();
+      this.queue.log.removeConsumer(id);
+      this.queue.poke();
       return Promise.resolve();
     });
   }
@@ -95,7 +95,7 @@ export class Pool {
   close(): Promise<void> {
     return (this.#closed ??= this.#inTurn(async () => {
       const results = await Promise.allSettled([...this.#members.values()].map((member) => member.close()));
-      results.push(await settled(this.#queue.close()));
+      results.push(await settled(this.queue.close()));
       const failed = results.find((result) => result.status === "rejected");
       if (failed !== undefined) throw failed.reason;
     }));

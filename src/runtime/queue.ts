@@ -6,32 +6,13 @@ import { encode, plainJson } from "../codec.js";
 import type { LogConsumer } from "../log/consumer.js";
 import type { Flushed } from "../log/flush.js";
 import type { Log } from "../log/log.js";
-import type { Encoded, Routing } from "../record.js";
-import type { Limits } from "./limits.js";
+import type { Encoded, LogRecord, Routing } from "../record.js";
+import { LOGS } from "./folder.js";
+import { type Dropped, type Limits, NotAcceptedError } from "./limits.js";
 import type { Runtime } from "./runtime.js";
 import type { FlushSettings } from "./settings.js";
 
-/** The record was not taken; the sender still has it. */
-export class NotAcceptedError extends Error {
-  override readonly name = "NotAcceptedError";
-  readonly code: string;
-  constructor(code: string, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
 export type Done = (error?: Error) => void;
-
-/** Records that were given up, by the limit that spoke. */
-export interface Dropped {
-  /** The newest, because there was no room for them. */
-  readonly newest: number;
-  /** The oldest, to make room: counted for each member that still needed them. */
-  readonly oldest: number;
-  /** Those that had waited too long. */
-  readonly aged: number;
-}
 
 export class Queue {
   readonly id: string;
@@ -65,7 +46,7 @@ export class Queue {
     flush: FlushSettings,
     onChange: () => void,
   ): Promise<Queue> {
-    return new Queue(runtime, id, await runtime.openLog("logs", id, consumers, flush), flush, onChange);
+    return new Queue(runtime, id, await runtime.openLog(LOGS, id, consumers, flush), flush, onChange);
   }
 
   /**
@@ -83,6 +64,15 @@ export class Queue {
     }
     this.#promise(offset, done);
     this.#runtime.flusher.poke(this.#flushed);
+  }
+
+  /** Takes a record back, with the id it has, for one member alone or for all. Resolves when it is synced. */
+  requeue(record: LogRecord, member?: string): Promise<void> {
+    const offset = this.log.appendAs(record, member);
+    return new Promise((resolve) => {
+      this.#flushed.whenSynced(offset, resolve);
+      this.poke();
+    });
   }
 
   #promise(offset: number, done: Done): void {

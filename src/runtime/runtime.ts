@@ -6,16 +6,22 @@ import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { type Clock, systemClock, type Timer } from "../clock.js";
 import { DeadLetters, KEEPER } from "../delivery/dead-letters.js";
-import { type Files, isErrno, systemFiles } from "../files.js";
+import { type Files, systemFiles } from "../files.js";
+import { Monitor, type NetworkState } from "../connectivity/monitor.js";
+import type { Probe } from "../connectivity/probe.js";
 import { type Compression, deflateCompression } from "../log/compression.js";
 import { type Flushed, Flusher } from "../log/flush.js";
+import { parseSegmentName } from "../log/frame.js";
 import { type FolderLock, lockFolder } from "../log/lock.js";
 import { Log } from "../log/log.js";
 import type { Loss } from "../log/recovery.js";
 import { Exporter, type ExporterOptions } from "./exporter.js";
+import { DEAD, folderNameOf, identityOf, idOf, LOGS } from "./folder.js";
 import { Limits } from "./limits.js";
 import { Pool, type PoolOptions } from "./pool.js";
-import { DEFAULT_BUDGETS, type FlushSettings } from "./settings.js";
+import { adoptOrphan, bytesIn, exportOrphan, inspectOrphan, type OrphanQueue } from "./orphans.js";
+import type { Queue } from "./queue.js";
+import { DEFAULT_BUDGETS, DEFAULT_FLUSH, type FlushSettings } from "./settings.js";
 
 export type RuntimeEvent =
   /** Something that had been safe cannot be read any more. */
@@ -25,7 +31,11 @@ export type RuntimeEvent =
   /** A queue file that belongs to another queue was found, and left alone. */
   | { readonly kind: "foreign"; readonly log: string; readonly path: string }
   /** The queue could not be read while looking for what is too old; it is tried again. */
-  | { readonly kind: "unreadable"; readonly log: string; readonly message: string };
+  | { readonly kind: "unreadable"; readonly log: string; readonly message: string }
+  /** Rejected records cannot be kept at the moment; they wait in their queue. */
+  | { readonly kind: "deadLetterTrouble"; readonly log: string; readonly message: string }
+  /** The network, or every target, came or went. */
+  | { readonly kind: "network"; readonly state: NetworkState };
 
 export interface RuntimeOptions {
   /** Where the queues are kept. Made when missing, private to the user. */
@@ -36,6 +46,8 @@ export interface RuntimeOptions {
   readonly memoryBytes?: number;
   /** Disk for all logs together, in bytes. Default 1 GiB. */
   readonly diskBytes?: number;
+  /** Tells "no network" from "the target is down". Default: none, the targets alone are the signal. */
+  readonly probe?: Probe;
   readonly onEvent?: (event: RuntimeEvent) => void;
   readonly clock?: Clock;
   readonly files?: Files;
@@ -45,6 +57,8 @@ export interface RuntimeOptions {
 /** A sealed file this large costs 0.8 % for its making; smaller budgets get smaller files. */
 const SEGMENT_BYTES = 8 * 1024 * 1024;
 const MIN_SEGMENT_BYTES = 256 * 1024;
+/** The dead letters of one exporter may take this part of the disk budget, beside it. */
+const DEAD_LETTER_SHARE = 16;
 /** How often ages are looked at. */
 const CHECK_MS = 10_000;
 /** Unwritten bytes of one log at which it is written before its time. */
@@ -57,6 +71,8 @@ export class Runtime {
   readonly folder: string;
   readonly clock: Clock;
   readonly flusher: Flusher;
+  /** Whether the network is there, for all exporters together. */
+  readonly monitor: Monitor;
   readonly #options: RuntimeOptions;
   readonly #files: Files;
   readonly #identity: Buffer;
@@ -65,6 +81,7 @@ export class Runtime {
   readonly #open = new Set<{ close(): Promise<void> }>();
   readonly #limits = new Map<Limits, string>();
   #checking: Timer | undefined;
+  #orphanBytes = 0;
   #closed: Promise<void> | undefined;
 
   private constructor(options: RuntimeOptions, identity: Buffer, lock: FolderLock, released: () => void) {
@@ -73,7 +90,13 @@ export class Runtime {
     this.clock = options.clock ?? systemClock;
     this.#files = options.files ?? systemFiles;
     this.flusher = new Flusher(this.clock);
+    this.monitor = new Monitor({
+      clock: this.clock,
+      ...(options.probe === undefined ? {} : { probe: options.probe }),
+      onChange: (state) => options.onEvent?.({ kind: "network", state }),
+    });
     this.#identity = identity;
+    process.on("exit", this.#onExit);
     this.#lock = lock;
     this.#released = released;
   }
@@ -116,6 +139,20 @@ export class Runtime {
     return this.#options.diskBytes ?? DEFAULT_BUDGETS.diskBytes;
   }
 
+  /** An exception elsewhere ends the process without closing anything: what is in memory is written all the same. */
+  readonly #onExit = (): void => {
+    for (const { log } of this.#limits.keys()) {
+      try {
+        log.writeNow();
+      } catch (error) {
+        // The process is going; all that is left is to say so where its last words go.
+        process.stderr.write(
+          `resilient-exporters: the queue could not be written at exit: ${(error as Error).message}\n`,
+        );
+      }
+    }
+  };
+
   /** Bytes of records that all logs hold in memory. */
   get memoryUsed(): number {
     let bytes = 0;
@@ -127,7 +164,7 @@ export class Runtime {
   get diskUsed(): number {
     let bytes = 0;
     for (const { log } of this.#limits.keys()) bytes += log.neededDiskBytes;
-    return bytes;
+    return bytes + this.#orphanBytes;
   }
 
   get largest(): Limits | undefined {
@@ -156,6 +193,7 @@ export class Runtime {
       await opened.close();
       throw new Error("the runtime was closed meanwhile");
     }
+    await this.#countOrphans();
     return opened;
   }
 
@@ -187,18 +225,84 @@ export class Runtime {
     if (this.#closed === undefined) this.#checkLater();
   }
 
-  async openDeadLetters(name: string, flush: FlushSettings): Promise<DeadLetters> {
-    const policy: FlushSettings = { ...flush, durability: "everyMessage" };
-    const log = await this.openLog("dead", name, [KEEPER], policy);
-    return new DeadLetters(
-      log,
-      this.flusher,
-      this.flushed(log, policy, () => undefined),
-    );
+  /** Queues whose node is not there (any more, or not yet), with what waits in them. */
+  async orphans(): Promise<OrphanQueue[]> {
+    const found: OrphanQueue[] = [];
+    for (const id of await this.#orphanIds()) found.push(await inspectOrphan(id, (name) => this.#openOrphan(name)));
+    return found;
   }
 
-  /** Opens one log below the folder. `kind`: `logs` or `dead`. */
-  async openLog(kind: string, name: string, consumers: readonly string[], flush: FlushSettings): Promise<Log> {
+  async #orphanIds(): Promise<string[]> {
+    const open = new Set([...this.#limits.values()].map(folderNameOf));
+    const names = await this.#files.list(join(this.folder, LOGS));
+    const orphans: string[] = [];
+    for (const name of names) {
+      if (open.has(name) || (await bytesIn(join(this.folder, LOGS, name), this.#files)) === 0) continue;
+      orphans.push(idOf(name));
+    }
+    return orphans;
+  }
+
+  #openOrphan(id: string): Promise<Log> {
+    if ([...this.#limits.values()].includes(id)) throw new Error(`the queue ${id} has its node`);
+    return this.openLog(LOGS, id, [], DEFAULT_FLUSH);
+  }
+
+  /** What waits in an orphan, as lines of JSON. */
+  exportOrphan(id: string): AsyncGenerator<string> {
+    return exportOrphan(id, (name) => this.#openOrphan(name));
+  }
+
+  /** Moves what waits in an orphan to the queue of an exporter or pool that is open. Resolves to how many records. */
+  async adoptOrphan(id: string, into: { readonly queue: Queue }): Promise<number> {
+    const count = await adoptOrphan(
+      id,
+      (name) => this.#openOrphan(name),
+      (record) => into.queue.requeue(record),
+    );
+    await this.discardOrphan(id);
+    return count;
+  }
+
+  /** Deletes the files of an orphan. */
+  async discardOrphan(id: string): Promise<void> {
+    if ([...this.#limits.values()].includes(id)) throw new Error(`the queue ${id} has its node`);
+    const folder = join(this.folder, LOGS, folderNameOf(id));
+    const names = (await this.#files.list(folder)).filter((name) => parseSegmentName(name) !== undefined);
+    // The oldest first: what a crash in the middle leaves is a queue that has lost its front, not one with a hole.
+    for (const name of names.sort()) await this.#files.remove(join(folder, name));
+    await this.#files.syncFolder(folder);
+    await this.#countOrphans();
+  }
+
+  /** Their bytes count in the disk budget. */
+  async #countOrphans(): Promise<void> {
+    const open = new Set([...this.#limits.values()].map(folderNameOf));
+    let bytes = 0;
+    for (const name of await this.#files.list(join(this.folder, LOGS))) {
+      if (!open.has(name)) bytes += await bytesIn(join(this.folder, LOGS, name), this.#files);
+    }
+    this.#orphanBytes = bytes;
+  }
+
+  async openDeadLetters(name: string, flush: FlushSettings): Promise<DeadLetters> {
+    const policy: FlushSettings = { ...flush, durability: "everyMessage" };
+    const log = await this.openLog(DEAD, name, [KEEPER], policy);
+    const flushed = this.flushed(log, policy, (trouble) => {
+      if (trouble !== undefined)
+        this.#options.onEvent?.({ kind: "deadLetterTrouble", log: name, message: trouble.message });
+    });
+    const budgetBytes = Math.max(MIN_SEGMENT_BYTES, this.diskBytes / DEAD_LETTER_SHARE);
+    return new DeadLetters(log, this.flusher, flushed, budgetBytes, () => this.clock.wallMs());
+  }
+
+  /** Opens one log below the folder. */
+  async openLog(
+    kind: typeof LOGS | typeof DEAD,
+    name: string,
+    consumers: readonly string[],
+    flush: FlushSettings,
+  ): Promise<Log> {
     const { compression = deflateCompression } = this.#options;
     const log = await Log.open({
       folder: join(this.folder, kind, folderNameOf(name)),
@@ -235,6 +339,8 @@ export class Runtime {
     this.#checking?.cancel();
     const results = await Promise.allSettled([...this.#open].map((opened) => opened.close()));
     await this.flusher.close();
+    await this.monitor.close();
+    process.removeListener("exit", this.#onExit);
     try {
       await this.#lock.release();
     } finally {
@@ -243,42 +349,4 @@ export class Runtime {
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
   }
-}
-
-const IDENTITY_NAME = "queue.id";
-
-/**
- * 16 bytes made once: files copied here from another queue are told apart by them. Losing the file does no harm: the
- * logs then keep the identity that their own segments have.
- */
-async function identityOf(folder: string, files: Files): Promise<Buffer> {
-  const path = join(folder, IDENTITY_NAME);
-  const identity = Buffer.alloc(16);
-  try {
-    const file = await files.open(path);
-    try {
-      if ((await file.read(identity, 0)) === identity.length) return identity;
-    } finally {
-      await file.close();
-    }
-    await files.remove(path); // cut off by a crash while it was made
-  } catch (error) {
-    if (!isErrno(error, "ENOENT")) throw error;
-  }
-  randomBytes(16).copy(identity);
-  const file = await files.create(path);
-  try {
-    await file.write(identity, 0);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await files.syncFolder(folder);
-  return identity;
-}
-
-/** A folder name for any id: ids of nodes as they are, others in hex. */
-function folderNameOf(name: string): string {
-  if (/^[a-z0-9][a-z0-9._-]{0,99}$/.test(name)) return name;
-  return `x-${Buffer.from(name).toString("hex").slice(0, 160)}-${createHash("sha256").update(name).digest("hex").slice(0, 16)}`;
 }

@@ -80,6 +80,8 @@ export interface TargetTraits {
   readonly maxBatchBytes: number;
   /** The answer's `state` must be read back and checked before the first delivery of a life (the file target). */
   readonly resumes: boolean;
+  /** Not reached over the network: whether it can be used says nothing of that. Default false. */
+  readonly isLocal?: boolean;
 }
 
 /** What a target that `resumes` gets at open: its state at the cursor, and a way to see what waits behind it. */

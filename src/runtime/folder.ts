@@ -1,0 +1,54 @@
+/**
+ * What stands where in a runtime's folder: `logs/` and `dead/` with a folder for each queue, and the folder's identity.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { type Files, isErrno } from "../files.js";
+
+/** The folders of the queues, and of what was rejected. */
+export const LOGS = "logs";
+export const DEAD = "dead";
+
+const IDENTITY_NAME = "queue.id";
+
+/**
+ * 16 bytes made once: files copied here from another queue are told apart by them. Losing the file does no harm: the
+ * logs then keep the identity that their own segments have.
+ */
+export async function identityOf(folder: string, files: Files): Promise<Buffer> {
+  const path = join(folder, IDENTITY_NAME);
+  const identity = Buffer.alloc(16);
+  try {
+    const file = await files.open(path);
+    try {
+      if ((await file.read(identity, 0)) === identity.length) return identity;
+    } finally {
+      await file.close();
+    }
+    await files.remove(path); // cut off by a crash while it was made
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
+  }
+  randomBytes(16).copy(identity);
+  const file = await files.create(path);
+  try {
+    await file.write(identity, 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await files.syncFolder(folder);
+  return identity;
+}
+
+/** The id that a folder was named for. */
+export function idOf(folderName: string): string {
+  const hex = /^x-([0-9a-f]+)-[0-9a-f]{16}$/.exec(folderName)?.[1];
+  return hex === undefined ? folderName : Buffer.from(hex, "hex").toString("utf8");
+}
+
+/** A folder name for any id: ids of nodes as they are, others in hex. */
+export function folderNameOf(name: string): string {
+  if (/^[a-z0-9][a-z0-9._-]{0,99}$/.test(name)) return name;
+  return `x-${Buffer.from(name).toString("hex").slice(0, 160)}-${createHash("sha256").update(name).digest("hex").slice(0, 16)}`;
+}
