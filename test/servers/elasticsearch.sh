@@ -3,6 +3,7 @@
 #   elasticsearch.sh build                once: fetches the jars, compiles the launcher; kept in the cache folder
 #   elasticsearch.sh start NODE           starts a node with its data in the folder NODE, waits until it answers
 #   elasticsearch.sh stop|kill NODE       SIGTERM (clean close) or SIGKILL; the data stays in NODE
+#   elasticsearch.sh finish NODE          for a node whose data is not needed any more: as fast as it can be
 # Settings by environment:
 #   RESILIENT_CACHE (~/.cache/node-red-contrib-resilient-exporters)  where what was built is kept between runs
 #   ES_VERSION (9.5.3)  ES_PORT (19200)  ES_HEAP (256m)  ES_JAVA_HOME (a Java 21 or newer; found or fetched when unset)
@@ -10,7 +11,7 @@
 #   ES_TLS=1     with ES_PASSWORD: HTTPS with a certificate made here (NODE/config/ca.crt)
 #   ES_EXTRA     more lines for elasticsearch.yml, e.g. $'node.processors: 1\nthread_pool.write.queue_size: 1'
 set -euo pipefail
-cmd=${1:?build|start|stop|kill}
+cmd=${1:?build|start|stop|kill|finish}
 ver=${ES_VERSION:-9.5.3}; port=${ES_PORT:-19200}; heap=${ES_HEAP:-256m}
 cache=${RESILIENT_CACHE:-$HOME/.cache/node-red-contrib-resilient-exporters}/elasticsearch
 mkdir -p "$cache"; home=$cache/home-$ver
@@ -358,5 +359,7 @@ end() { local p; p=$(cat "$node/pid"); kill "$1" "$p" 2>/dev/null || return 0
   for _ in $(seq 1 300); do kill -0 "$p" 2>/dev/null || return 0; sleep 0.1; done; kill -KILL "$p"; }
 case $cmd in
   build|start) findJava; exec 9> "$cache/lock-$ver"; flock 9; build; exec 9>&-; [ "$cmd" = build ] || start;;
-  stop) end -TERM;; kill) end -KILL;; *) echo "unknown: $cmd" >&2; exit 2;;
+  stop) end -TERM;; kill) end -KILL;;
+  # A clean end makes the archive of classes that halves every later start; it need be made only once.
+  finish) if [ -e "$home/es.jsa" ]; then end -KILL; else end -TERM; fi;; *) echo "unknown: $cmd" >&2; exit 2;;
 esac

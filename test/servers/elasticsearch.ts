@@ -99,7 +99,7 @@ export async function startElasticsearch(version: string, needs: Needs = {}): Pr
   };
   process.once("exit", killNow);
   stops.push(async () => {
-    await run("kill");
+    await run("finish");
     process.removeListener("exit", killNow);
     await rm(folder, { recursive: true, force: true });
   });

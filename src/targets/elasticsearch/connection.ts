@@ -300,12 +300,22 @@ function authOption(auth: ElasticsearchAuth): Pick<ClientOptions, "auth"> {
   }
 }
 
+/** Whoever closes last has no request under way: connections are cut, since some may be waiting for a mute server. */
 async function closeClient(client: Client): Promise<void> {
+  const cut = client.connectionPool.connections.map((node) => cutConnections(node));
   let timer: Timer | undefined;
   const late = new Promise<void>((resolve) => (timer = systemClock.after(CLOSE_MS, resolve)));
   // Whatever goes wrong while closing has no consequence: nothing is sent any more.
-  await Promise.race([client.close().catch(() => undefined), late]);
+  await Promise.race([Promise.allSettled([...cut, client.close()]), late]);
   timer?.cancel();
+}
+
+/** The client's own close waits for connections that are still being made, for ever when nobody answers. */
+async function cutConnections(node: object): Promise<void> {
+  const pool: unknown = "pool" in node ? node.pool : undefined;
+  if (typeof pool === "object" && pool !== null && "destroy" in pool && typeof pool.destroy === "function") {
+    await (pool.destroy as () => Promise<void>).call(pool);
+  }
 }
 
 function isOnThisMachine(settings: ConnectionSettings): boolean {

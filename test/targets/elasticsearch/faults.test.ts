@@ -527,6 +527,20 @@ for (const client of CLIENTS) {
             /did not answer within 0\.1 s/u,
           );
         });
+
+        it(`is closed at once although a connection is still being made (${protocol})`, async () => {
+          const { port } = mute.address() as AddressInfo;
+          const target = makeTarget({ connection: { nodes: `${protocol}://127.0.0.1:${port}` } }, parts);
+          const connected = once(mute, "connection");
+          const opening = assert.rejects(target.open(never), TargetUnavailableError);
+          await connected;
+          const startedAt = performance.now();
+
+          await target.close();
+
+          await opening;
+          assert.ok(performance.now() - startedAt < 500);
+        });
       }
     });
   });
@@ -739,6 +753,7 @@ describe("Elasticsearch target", () => {
       constructor(given: Record<string, unknown>) {
         options = given;
       }
+      connectionPool = { connections: [] };
       transport = { request: () => Promise.reject(new Error("no network here")) };
       close = (): Promise<void> => Promise.resolve();
     }
