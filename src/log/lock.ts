@@ -53,8 +53,7 @@ async function lockBySocket(folder: string): Promise<FolderLock> {
       const server = await listen(path);
       if (server !== undefined) {
         let released: Promise<void> | undefined;
-        // Closing a server removes its socket by path, so the folder stays open until then.
-        return { release: () => (released ??= close(server).finally(() => closeFd(fd))) };
+        return { release: () => (released ??= letGo(server, fd)) };
       }
       if (await answers(path)) break;
       await removeStale(folder, path);
@@ -65,6 +64,14 @@ async function lockBySocket(folder: string): Promise<FolderLock> {
   }
   await closeFd(fd);
   throw new FolderInUseError(folder);
+}
+
+async function letGo(server: Server, fd: number | undefined): Promise<void> {
+  try {
+    await close(server);
+  } finally {
+    await closeFd(fd); // not before: closing a server removes its socket by path
+  }
 }
 
 async function closeFd(fd: number | undefined): Promise<void> {

@@ -81,7 +81,7 @@ export class LogReader implements BlockSource {
     this.#lowestWanted = Math.min(this.#lowestWanted, offset);
     let best: RecordBlock | undefined;
     let bestFirst = below;
-    for (const segment of [...this.#list.segments]) {
+    for (const segment of this.#list.segments.slice()) {
       if (this.#finished.has(segment) || segment.base >= bestFirst) continue;
       if (this.#list.endOf(segment) <= offset) {
         if (!segment.growing) await this.#finish(segment);

@@ -236,7 +236,7 @@ export async function recover(
     throw new NewerFormatError(`${message}. Update the package, or move the folder away. Nothing was changed.`);
   }
   const logId = ownerOf(headers, expectedId);
-  const isForeign = (i: number): boolean => headers[i] !== undefined && !headers[i]!.logId.equals(logId);
+  const isForeign = (i: number): boolean => headers[i]?.logId.equals(logId) === false;
   const segments: Segment[] = [];
   all.forEach((file, i) => {
     if (isForeign(i)) return;

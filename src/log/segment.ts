@@ -4,7 +4,7 @@
  */
 import { crc32 } from "node:zlib";
 import type { Files, OpenFile } from "../files.js";
-import { RecordBlock } from "./block.js";
+import type { RecordBlock } from "./block.js";
 import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
 import {
