@@ -342,6 +342,7 @@ export class Delivery {
       return undefined;
     }
     const first = rejections[0]!;
+    if (first.byChoice === true) return undefined;
     const isOneKind = rejections.length === records && rejections.every((rejection) => rejection.code === first.code);
     if (!this.#guard.holdsBack(batch.destination, isOneKind ? first.code : undefined, records, limit)) return undefined;
     return new Error(

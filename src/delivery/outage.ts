@@ -168,4 +168,8 @@ class Resume implements ResumePoint {
   confirm(upTo: LogRecord, state: Uint8Array): void {
     this.found = { upTo, state };
   }
+
+  async note(state: Uint8Array): Promise<void> {
+    await this.#source.note?.(state);
+  }
 }

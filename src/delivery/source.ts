@@ -45,6 +45,11 @@ export interface RecordSource {
   unconfirmed(): AsyncIterable<LogRecord>;
   /** The target state stored with the cursor. */
   readonly state: Uint8Array | undefined;
+  /**
+   * Stores a state with the place as it is, confirming nothing. Resolves when no record that is on disk could be read
+   * back by a next life without it; at once when none is.
+   */
+  note?(state: Uint8Array): Promise<void>;
   backlog(): Backlog;
   /** Calls back when records become available after `untaken` was 0; returns the way to stop that. */
   onAvailable(listener: () => void): () => void;

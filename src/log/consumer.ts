@@ -28,6 +28,8 @@ export interface ConsumerLog {
    */
   blockAt(offset: number, reader: BlockSource): Promise<RecordBlock | undefined>;
   onConfirmed(consumer: LogConsumer): void;
+  /** Writes the cursors down and syncs them, when there is anything on disk that they could be needed for. */
+  makeDurable(): Promise<void>;
   /** Bytes of what lies at or above `offset`, in memory and on disk. */
   bytesFrom(offset: number): number;
 }
@@ -401,6 +403,11 @@ export class LogConsumer implements RecordSource {
         if (!this.isConfirmed(record.offset)) yield record;
       }
     }
+  }
+
+  note(state: Uint8Array): Promise<void> {
+    this.#afterConfirm(state);
+    return this.#log.makeDurable();
   }
 
   backlog(): Backlog {

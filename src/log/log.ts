@@ -149,6 +149,8 @@ export class Log {
         blockAt: (offset, source) => this.#blockAt(offset, source),
         onConfirmed: () => this.#onConfirmed(),
         bytesFrom: (offset) => this.#bytesFrom(offset),
+        makeDurable: () =>
+          this.#segments.length > 0 ? this.#exclusively(() => this.#syncCursors()) : Promise.resolve(),
       },
       reader,
     );
@@ -657,6 +659,13 @@ export class Log {
     this.#durableHolder = writer.segment;
     this.#unsyncedSinceMs = undefined;
     this.#tail.synced(to);
+  }
+
+  /** A sync round that does not stop at cursors only. */
+  async #syncCursors(): Promise<void> {
+    await this.#sync();
+    const writer = this.#writer;
+    if (writer !== undefined && writer.wholeEnd > writer.segment.provenLength) await this.#syncWriter(writer);
   }
 
   async #sync(): Promise<void> {
