@@ -80,11 +80,13 @@ export class BulkWriter {
       namedProblem("routing", routing, routingProblem) ??
       namedProblem("pipeline", pipeline, pipelineProblem);
     if (problem !== undefined) return { code: "invalid-name", message: problem };
-    let json: Buffer;
+    let document: readonly (Buffer | string)[];
     try {
-      json = jsonText(record);
+      const json = jsonText(record);
+      document = documentPieces(json, this.#fields(record, json));
     } catch (error) {
-      return { code: "unreadable", message: `the stored payload cannot be read: ${(error as Error).message}` };
+      // Damaged bytes, or a time that is none: this record will never be a document, the others can be.
+      return { code: "unreadable", message: `The stored payload cannot be read: ${(error as Error).message}` };
     }
 
     const { op } = this.#settings;
@@ -95,7 +97,6 @@ export class BulkWriter {
     if (op === "update" || op === "upsert") action["retry_on_conflict"] = RETRY_ON_CONFLICT;
     const line = `{"${op === "upsert" ? "update" : op}":${JSON.stringify(action)}}\n`;
 
-    const document = documentPieces(json, this.#fields(record, json));
     return entryOf([line, ...updateBraces(op, document), "\n"]);
   }
 

@@ -3,6 +3,9 @@
  */
 import { indexProblem, pipelineProblem, routingProblem, type Problem } from "../../names.js";
 import { dateSuffixProblem } from "./index-name.js";
+import { fail, OptionReader } from "./option-reader.js";
+
+export { ElasticsearchOptionsError } from "./option-reader.js";
 
 export type ElasticsearchAuth =
   | { readonly kind: "none" }
@@ -106,17 +109,6 @@ export interface ElasticsearchOptions extends Partial<Omit<DestinationSettings, 
     readonly nodes?: string | readonly string[];
     readonly tls?: Partial<ElasticsearchTls>;
   };
-}
-
-/** Wrong options: `field` names the one. Its value is never quoted, since it may be a secret. */
-export class ElasticsearchOptionsError extends Error {
-  override readonly name = "ElasticsearchOptionsError";
-  readonly code = "bad-option";
-  readonly field: string;
-  constructor(field: string, problem: string) {
-    super(`${field} ${problem}`);
-    this.field = field;
-  }
 }
 
 /**
@@ -305,75 +297,5 @@ function decode(text: string): string {
   } catch {
     // A lone percent sign: then it was not encoded.
     return text;
-  }
-}
-
-function fail(field: string, problem: string): never {
-  throw new ElasticsearchOptionsError(field, problem);
-}
-
-/** Reads typed values out of something unknown, naming the option that is wrong. */
-class OptionReader {
-  readonly #values: Readonly<Record<string, unknown>>;
-  readonly #path: string;
-
-  constructor(values: unknown, path: string) {
-    if (typeof values !== "object" || values === null || Array.isArray(values)) {
-      fail(path === "" ? "options" : path, "must be an object");
-    }
-    this.#values = values as Record<string, unknown>;
-    this.#path = path;
-  }
-
-  names(): string[] {
-    return Object.keys(this.#values);
-  }
-
-  section(name: string): OptionReader {
-    return new OptionReader(this.#get(name) ?? {}, this.#pathOf(name));
-  }
-
-  text(name: string, otherwise: string): string {
-    const value = this.#get(name) ?? otherwise;
-    return typeof value === "string" ? value : fail(this.#pathOf(name), "must be a text");
-  }
-
-  required(name: string): string {
-    const text = this.text(name, "");
-    return text === "" ? fail(this.#pathOf(name), "is missing") : text;
-  }
-
-  texts(name: string, otherwise: readonly string[]): readonly string[] {
-    const value = this.#get(name) ?? otherwise;
-    const list: readonly unknown[] = Array.isArray(value) ? value : [value];
-    return list.map((one) => (typeof one === "string" ? one : fail(this.#pathOf(name), "must be a list of texts")));
-  }
-
-  flag(name: string, otherwise: boolean): boolean {
-    const value = this.#get(name) ?? otherwise;
-    return typeof value === "boolean" ? value : fail(this.#pathOf(name), "must be true or false");
-  }
-
-  number(name: string, least: number, most: number, otherwise: number): number {
-    const value = this.#get(name) ?? otherwise;
-    if (typeof value !== "number" || !(value >= least && value <= most)) {
-      return fail(this.#pathOf(name), `must be a number from ${least} to ${most}`);
-    }
-    return value;
-  }
-
-  choice<Choice extends string>(name: string, choices: readonly Choice[], otherwise: Choice): Choice {
-    const value = this.#get(name) ?? otherwise;
-    const found = choices.find((choice) => choice === value);
-    return found ?? fail(this.#pathOf(name), `must be one of ${choices.join(", ")}`);
-  }
-
-  #get(name: string): unknown {
-    // Own properties only: options may come from JSON that somebody else wrote.
-    return Object.hasOwn(this.#values, name) ? this.#values[name] : undefined;
-  }
-
-  #pathOf(name: string): string {
-    return this.#path === "" ? name : `${this.#path}.${name}`;
   }
 }

@@ -194,7 +194,7 @@ export class ElasticsearchTarget implements Target {
           ...(failure.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
         });
       case "split":
-        if (!isAlone) this.#refusedBytes = Math.min(this.#refusedBytes, bytes);
+        this.#refusedBytes = Math.min(this.#refusedBytes, bytes);
         return splitting(sent, { ...cause, code: "too-large" });
       case "bisect":
         return splitting(sent, cause);
