@@ -133,7 +133,6 @@ export class Batch {
       this.#work.shift();
       this.#underWay = piece;
       if (!(await this.#send(piece)) || this.#isAbandoned) return false;
-      this.#underWay = [];
       // What comes later must not overtake what is sent again.
       if (this.#host.isOrdered() && this.#later.length > 0) return true;
     }

@@ -74,7 +74,7 @@ export class Circuit {
     else this.#state = { kind: "closed", closedAtMs: nowMs, lastAttempt: 0 };
   }
 
-  /** The target has answered. Resolves to how long it was away when this ends an outage. */
+  /** The target has answered. Returns how long it was away when this ends an outage. */
   close(nowMs: number): number | undefined {
     const before = this.#state;
     if (before.kind !== "halfOpen") return undefined;

@@ -2,13 +2,15 @@
  * Records that their target will never take, kept with the reason until the user decides about them. The same log as
  * everywhere, in a folder of its own: a record is synced here before it is confirmed there.
  */
-import { extendedJson } from "../codec.js";
+import { randomBytes } from "node:crypto";
+import { inspect } from "node:util";
+import { encode, extendedJson } from "../codec.js";
 import type { Flushed, Flusher } from "../log/flush.js";
 import type { Log } from "../log/log.js";
-import type { LogRecord, Routing } from "../record.js";
+import type { Encoded, LogRecord, Offset, Routing } from "../record.js";
 import { uuidText } from "../record.js";
 import type { Rejection } from "../targets/target.js";
-import { parseUuid } from "../uuid.js";
+import { newIdBase, parseUuid } from "../uuid.js";
 import type { DeadLetterSink } from "./dead-letter-sink.js";
 
 /** The one consumer of a dead-letter log: the user. */
@@ -21,8 +23,10 @@ export interface DeadLetter {
   readonly rejectedAtMs: number;
   readonly rejection: Rejection;
   readonly routing: Routing;
-  /** The payload as it was accepted. */
+  /** The payload as it was accepted; as it was sent, when it never was. */
   readonly record: LogRecord;
+  /** False: its transform failed, or it could not be encoded. */
+  readonly wasAccepted: boolean;
 }
 
 /** Which letters: all, or those with one of these ids, or of one code. */
@@ -59,7 +63,21 @@ export class DeadLetters implements DeadLetterSink {
   }
 
   setAside(record: LogRecord, rejection: Rejection): Promise<void> {
-    const offset = this.#log.append(letterText(record, rejection, this.#wallMs()), NO_ROUTING);
+    return this.#keep(record, rejection, true);
+  }
+
+  /** Keeps a payload that could not become a record; one that cannot even be encoded as a description of it. */
+  setAsidePayload(payload: unknown, routing: Routing, rejection: Rejection): Promise<void> {
+    const nowMs = this.#wallMs();
+    const id = newIdBase(nowMs, randomBytes(10));
+    const { codec, bytes } = encodeOrDescribe(payload);
+    const content = Buffer.from(bytes);
+    const record = { offset: 0 as Offset, id, codec, bytes: content, routing, acceptedAtMs: nowMs, replayed: false };
+    return this.#keep(record, rejection, false);
+  }
+
+  #keep(record: LogRecord, rejection: Rejection, wasAccepted: boolean): Promise<void> {
+    const offset = this.#log.append(letterText(record, rejection, this.#wallMs(), wasAccepted), NO_ROUTING);
     while (this.#log.neededDiskBytes > this.#budgetBytes) {
       const end = this.#log.oldestEnd;
       const dropped = end === undefined || end > offset ? 0 : this.#log.dropBelow(end);
@@ -94,11 +112,11 @@ export class DeadLetters implements DeadLetterSink {
 
   /**
    * Gives letters back to the queue they came from. Each is taken out here only when it is safe there.
-   * @param accept appends the record to its queue, with the id it has, and resolves when that is synced
+   * @param accept gives the letter back to its queue, and resolves when it is synced there
    * @returns how many
    */
-  async requeue(filter: LetterFilter, accept: (record: LogRecord) => Promise<void>): Promise<number> {
-    return this.#takeOut(filter, (letters) => Promise.all(letters.map(({ record }) => accept(record))));
+  requeue(filter: LetterFilter, accept: (letter: DeadLetter) => Promise<void>): Promise<number> {
+    return this.#takeOut(filter, (letters) => Promise.all(letters.map(accept)));
   }
 
   /** Throws letters away. Returns how many. */
@@ -138,6 +156,18 @@ export class DeadLetters implements DeadLetterSink {
 const REQUEUED_AT_ONCE = 100;
 const NO_ROUTING: Routing = {};
 
+/** Longest description of what cannot be encoded. */
+const DESCRIBED_CHARACTERS = 64 * 1024;
+
+function encodeOrDescribe(payload: unknown): Encoded {
+  try {
+    return encode(payload);
+  } catch {
+    // It contains itself, or the like: what a person would see of it is better than nothing.
+    return encode(inspect(payload, { depth: 5 }).slice(0, DESCRIBED_CHARACTERS));
+  }
+}
+
 function isoTime(ms: number): string {
   return new Date(ms).toISOString();
 }
@@ -147,10 +177,20 @@ function matches({ id, rejection }: DeadLetter, { ids, code }: LetterFilter): bo
 }
 
 /** A letter is JSON: the payload as it is where it is JSON itself, else its bytes in base64. */
-function letterText(record: LogRecord, rejection: Rejection, rejectedAtMs: number): string {
+function letterText(record: LogRecord, rejection: Rejection, rejectedAtMs: number, wasAccepted: boolean): string {
   const { code, message, statusCode } = rejection;
   const { acceptedAtMs, routing, codec } = record;
-  const head = { id: uuidText(record.id), acceptedAtMs, rejectedAtMs, code, message, statusCode, routing, codec };
+  const head = {
+    id: uuidText(record.id),
+    acceptedAtMs,
+    rejectedAtMs,
+    code,
+    message,
+    statusCode,
+    routing,
+    codec,
+    wasAccepted,
+  };
   const payload = codec === 0 ? record.bytes.toString("utf8") : JSON.stringify(record.bytes.toString("base64"));
   return `${JSON.stringify(head).slice(0, -1)},"payload":${payload}}`;
 }
@@ -182,7 +222,8 @@ function readLetter({ bytes, offset }: LogRecord): DeadLetter | undefined {
     acceptedAtMs,
     replayed: true,
   };
-  return { id: uuidText(id), acceptedAtMs, rejectedAtMs, rejection, routing, record };
+  const wasAccepted = fields["wasAccepted"] !== false;
+  return { id: uuidText(id), acceptedAtMs, rejectedAtMs, rejection, routing, record, wasAccepted };
 }
 
 function readRouting(value: unknown): Routing {

@@ -98,6 +98,8 @@ export class Delivery {
     this.#host = this.#hostOf(parts);
 
     this.#stopListening.push(source.onAvailable(() => wakeup.ring()));
+    const stopHearing = target.onReachable?.(() => this.#hurry());
+    if (stopHearing !== undefined) this.#stopListening.push(stopHearing);
     if (parts.monitor !== undefined) this.#stopListening.push(parts.monitor.onOnline(() => this.#hurry()));
     this.#running = this.#run();
   }

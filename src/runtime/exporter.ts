@@ -3,6 +3,7 @@
  */
 import type { FlushReport } from "../delivery/events.js";
 import type { Routing } from "../record.js";
+import type { Transform, TransformContext } from "../transform.js";
 import { type ExporterStatus, Member, type MemberOptions, settled } from "./member.js";
 import { type Done, Queue } from "./queue.js";
 import type { Runtime } from "./runtime.js";
@@ -10,7 +11,10 @@ import type { Runtime } from "./runtime.js";
 export type { ExporterStatus };
 
 /** `id` names the log: the same id finds the same records again. */
-export type ExporterOptions = MemberOptions;
+export interface ExporterOptions extends MemberOptions {
+  /** Applied once to each payload, at acceptance. Default: none. */
+  readonly transform?: Transform | undefined;
+}
 
 export class Exporter {
   readonly id: string;
@@ -25,13 +29,22 @@ export class Exporter {
   }
 
   static async open(runtime: Runtime, options: ExporterOptions): Promise<Exporter> {
+    const { id, flush, transform } = options;
+    const deadLetters = await runtime.openDeadLetters(id, flush);
     let member: Member | undefined;
-    const queue = await Queue.open(runtime, options.id, [options.id], options.flush, () => member?.changed());
     try {
-      member = await Member.open(runtime, queue, options);
+      const queue = await Queue.open(runtime, {
+        id,
+        consumers: [id],
+        flush,
+        transform,
+        setAside: (payload, routing, rejection) => deadLetters.setAsidePayload(payload, routing, rejection),
+        onChange: () => member?.changed(),
+      });
+      member = Member.open(runtime, queue, deadLetters, options);
       return new Exporter(queue, member);
     } catch (error) {
-      await queue.close();
+      await deadLetters.close();
       throw error;
     }
   }
@@ -40,8 +53,8 @@ export class Exporter {
    * Takes one payload; an array is many records. `done` is called once, when all of it is accepted at the durability the
    * user chose, or with the error when it is not: then nothing of it was taken. Never throws, never blocks.
    */
-  send(payload: unknown, routing: Routing, done: Done): void {
-    this.queue.send(payload, routing, done);
+  send(payload: unknown, routing: Routing, done: Done, context?: TransformContext): void {
+    this.queue.send(payload, routing, done, context);
     this.#member.nudge();
   }
 

@@ -93,9 +93,9 @@ export class Member {
     this.changed();
   }
 
-  static async open(runtime: Runtime, queue: Queue, options: MemberOptions): Promise<Member> {
-    const name = options.id === queue.id ? queue.id : `${queue.id}/${options.id}`;
-    return new Member(runtime, queue, await runtime.openDeadLetters(name, options.flush), options);
+  /** @param deadLetters where its rejected records go; the member closes it */
+  static open(runtime: Runtime, queue: Queue, deadLetters: DeadLetters, options: MemberOptions): Member {
+    return new Member(runtime, queue, deadLetters, options);
   }
 
   /** A record came in: a target that is away may be looked at earlier. Cheap. */
@@ -158,7 +158,7 @@ export class Member {
 
   /** Sends rejected records to this member once more, with the ids they have. Resolves to how many. */
   async requeue(filter: LetterFilter): Promise<number> {
-    const count = await this.#deadLetters.requeue(filter, (record) => this.#queue.requeue(record, this.id));
+    const count = await this.#deadLetters.requeue(filter, (letter) => this.#queue.requeue(letter, this.id));
     this.changed();
     return count;
   }

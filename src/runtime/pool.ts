@@ -2,7 +2,9 @@
  * A pool: one queue, many members. Each record is stored once; each member has its own place, pace, circuit and dead
  * letters, so that a slow or dead one neither delays the others nor bars the entry.
  */
+import type { DeadLetters } from "../delivery/dead-letters.js";
 import type { Routing } from "../record.js";
+import type { Transform, TransformContext } from "../transform.js";
 import { type ExporterStatus, Member, type MemberOptions, settled } from "./member.js";
 import { type Done, Queue } from "./queue.js";
 import type { Runtime } from "./runtime.js";
@@ -12,6 +14,8 @@ export interface PoolOptions {
   readonly id: string;
   /** What concerns the log; each member's own concerns its delivery. */
   readonly flush: FlushSettings;
+  /** Applied once to each payload, at acceptance; members' own do not run for what comes through the pool. */
+  readonly transform?: Transform | undefined;
   /** Called when something changed for the pool as a whole. */
   readonly onChange?: () => void;
 }
@@ -20,24 +24,41 @@ export class Pool {
   readonly id: string;
   readonly #runtime: Runtime;
   readonly queue: Queue;
+  /** What could not be accepted at all; each member has its own for what its target rejects. */
+  readonly deadLetters: DeadLetters;
   readonly #members = new Map<string, Member>();
   /** Members are changed one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
-  private constructor(runtime: Runtime, queue: Queue) {
+  private constructor(runtime: Runtime, queue: Queue, deadLetters: DeadLetters) {
     this.id = queue.id;
     this.#runtime = runtime;
     this.queue = queue;
+    this.deadLetters = deadLetters;
   }
 
-  static async open(runtime: Runtime, { id, flush, onChange }: PoolOptions): Promise<Pool> {
-    return new Pool(runtime, await Queue.open(runtime, id, [], flush, () => onChange?.()));
+  static async open(runtime: Runtime, { id, flush, transform, onChange }: PoolOptions): Promise<Pool> {
+    const deadLetters = await runtime.openDeadLetters(id, flush);
+    try {
+      const queue = await Queue.open(runtime, {
+        id,
+        consumers: [],
+        flush,
+        transform,
+        setAside: (payload, routing, rejection) => deadLetters.setAsidePayload(payload, routing, rejection),
+        onChange: () => onChange?.(),
+      });
+      return new Pool(runtime, queue, deadLetters);
+    } catch (error) {
+      await deadLetters.close();
+      throw error;
+    }
   }
 
   /** Takes one payload for all members, as `Exporter.send` does. */
-  send(payload: unknown, routing: Routing, done: Done): void {
-    this.queue.send(payload, routing, done);
+  send(payload: unknown, routing: Routing, done: Done, context?: TransformContext): void {
+    this.queue.send(payload, routing, done, context);
     for (const member of this.#members.values()) member.nudge();
   }
 
@@ -55,7 +76,8 @@ export class Pool {
     return this.#inTurn(async () => {
       const known = this.#members.get(options.id);
       if (known !== undefined) return known;
-      const member = await Member.open(this.#runtime, this.queue, options);
+      const deadLetters = await this.#runtime.openDeadLetters(`${this.id}/${options.id}`, options.flush);
+      const member = Member.open(this.#runtime, this.queue, deadLetters, options);
       this.#members.set(options.id, member);
       return member;
     });
@@ -95,7 +117,7 @@ export class Pool {
   close(): Promise<void> {
     return (this.#closed ??= this.#inTurn(async () => {
       const results = await Promise.allSettled([...this.#members.values()].map((member) => member.close()));
-      results.push(await settled(this.queue.close()));
+      results.push(await settled(this.queue.close()), await settled(this.deadLetters.close()));
       const failed = results.find((result) => result.status === "rejected");
       if (failed !== undefined) throw failed.reason;
     }));

@@ -2,72 +2,141 @@
  * One entry into the engine: what is sent here is encoded, kept within its limits, and appended to a log of its own,
  * from which one member (an exporter) or many (a pool) deliver.
  */
-import { encode, plainJson } from "../codec.js";
+import { decode, encode, plainJson } from "../codec.js";
+import type { DeadLetter } from "../delivery/dead-letters.js";
 import type { LogConsumer } from "../log/consumer.js";
 import type { Flushed } from "../log/flush.js";
 import type { Log } from "../log/log.js";
 import type { Encoded, LogRecord, Routing } from "../record.js";
 import { LOGS } from "./folder.js";
 import { type Dropped, type Limits, NotAcceptedError } from "./limits.js";
+import type { Rejection } from "../targets/target.js";
+import type { Transform, TransformContext } from "../transform.js";
 import type { Runtime } from "./runtime.js";
 import type { FlushSettings } from "./settings.js";
 
 export type Done = (error?: Error) => void;
+
+export interface QueueParts {
+  /** Names the log: the same id finds the same records again. */
+  readonly id: string;
+  /** Who reads; one that the folder does not know starts at the present. */
+  readonly consumers: readonly string[];
+  readonly flush: FlushSettings;
+  /** Applied once to each payload, before it is encoded. */
+  readonly transform?: Transform | undefined;
+  /** Keeps what can never be accepted: the transform failed, or the payload cannot be encoded. */
+  readonly setAside: (payload: unknown, routing: Routing, rejection: Rejection) => Promise<void>;
+  readonly onChange: () => void;
+}
 
 export class Queue {
   readonly id: string;
   readonly log: Log;
   readonly #runtime: Runtime;
   readonly #flush: FlushSettings;
+  readonly #parts: QueueParts;
+  /** The turn of what a transform gives later. */
+  #turn: Promise<void> = Promise.resolve();
+  #transforming = 0;
+  #filtered = 0;
   readonly #flushed: Flushed;
   readonly #limits: Limits;
-  readonly #onChange: () => void;
   /** Senders who wait for the targets, by offset. */
   #undelivered: { readonly offset: number; readonly done: Done }[] = [];
   #storage: Error | undefined;
-  #closed: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
 
-  private constructor(runtime: Runtime, id: string, log: Log, flush: FlushSettings, onChange: () => void) {
+  private constructor(runtime: Runtime, log: Log, parts: QueueParts) {
+    const { id, flush } = parts;
     this.id = id;
     this.log = log;
     this.#runtime = runtime;
     this.#flush = flush;
-    this.#onChange = onChange;
+    this.#parts = parts;
     this.#flushed = runtime.flushed(log, flush, (trouble) => this.#onStorage(trouble));
     this.#limits = runtime.limit(id, log, flush, () => this.#onDropped());
     log.onConfirmed(() => this.#onConfirmed());
   }
 
-  /** @param consumers who reads; one that the folder does not know starts at the present */
-  static async open(
-    runtime: Runtime,
-    id: string,
-    consumers: readonly string[],
-    flush: FlushSettings,
-    onChange: () => void,
-  ): Promise<Queue> {
-    return new Queue(runtime, id, await runtime.openLog(LOGS, id, consumers, flush), flush, onChange);
+  static async open(runtime: Runtime, parts: QueueParts): Promise<Queue> {
+    return new Queue(runtime, await runtime.openLog(LOGS, parts.id, parts.consumers, parts.flush), parts);
   }
 
   /**
    * Takes one payload; an array is many records. `done` is called once, when all of it is accepted at the durability the
    * user chose, or with the error when it is not: then nothing of it was taken. Never throws, never blocks.
    */
-  send(payload: unknown, routing: Routing, done: Done): void {
+  send(payload: unknown, routing: Routing, done: Done, context?: TransformContext): void {
+    if (this.#closing !== undefined) return done(new NotAcceptedError("closed", "The exporter is closed."));
+    const { transform } = this.#parts;
+    if (transform === undefined) return this.#accept(payload, routing, done);
+    try {
+      const results = transform.run(payload, context);
+      if (results instanceof Promise || this.#transforming > 0) this.#acceptLater(results, payload, routing, done);
+      else this.#acceptTransformed(results, routing, done);
+    } catch (error) {
+      this.#refuse(error as Error, payload, routing, done);
+    }
+  }
+
+  /** What a transform gives later keeps its turn, and so does what comes behind it. */
+  #acceptLater(results: unknown[] | Promise<unknown[]>, payload: unknown, routing: Routing, done: Done): void {
+    this.#transforming++;
+    // Heard here, in its turn: until then a failure is not "unhandled".
+    const settled = Promise.allSettled([results]);
+    this.#turn = this.#turn.then(async () => {
+      const [result] = await settled;
+      this.#transforming--;
+      if (result.status === "fulfilled") this.#acceptTransformed(result.value, routing, done);
+      else this.#refuse(result.reason as Error, payload, routing, done);
+    });
+  }
+
+  #acceptTransformed(results: unknown[], routing: Routing, done: Done): void {
+    if (results.length === 0) this.#filtered++;
+    this.#accept(results, routing, done);
+  }
+
+  #accept(payload: unknown, routing: Routing, done: Done): void {
     let offset: number;
     try {
-      if (this.#closed !== undefined) throw new NotAcceptedError("closed", "The exporter is closed.");
       offset = Array.isArray(payload) ? this.#appendAll(payload, routing) : this.#append(encoded(payload), routing);
     } catch (error) {
-      done(error as Error);
+      this.#refuse(error as Error, payload, routing, done);
       return;
     }
     this.#promise(offset, done);
     this.#runtime.flusher.poke(this.#flushed);
   }
 
-  /** Takes a record back, with the id it has, for one member alone or for all. Resolves when it is synced. */
-  requeue(record: LogRecord, member?: string): Promise<void> {
+  /** A sender who was told that there is no room still has the message; what can never be taken is set aside. */
+  #refuse(error: Error, payload: unknown, routing: Routing, done: Done): void {
+    if (error instanceof NotAcceptedError) return done(error);
+    const code = (error as { code?: unknown }).code;
+    const rejection = { code: typeof code === "string" ? code : "not-accepted", message: error.message };
+    const told = (): void => done(error);
+    this.#parts.setAside(payload, routing, rejection).then(told, told);
+  }
+
+  /** How many messages the transform gave nothing for. */
+  get filtered(): number {
+    return this.#filtered;
+  }
+
+  /**
+   * Takes a letter back: for one member alone, with the id it has; one that had never been accepted, for all, as if it
+   * were sent anew. Resolves when it is synced.
+   */
+  requeue({ record, wasAccepted }: Pick<DeadLetter, "record" | "wasAccepted">, member?: string): Promise<void> {
+    if (wasAccepted) return this.take(record, member);
+    return new Promise((resolve, reject) => {
+      this.send(decode(record), record.routing, (error) => (error === undefined ? resolve() : reject(error)));
+    });
+  }
+
+  /** Takes a record of another log, with the id it has, for one member or for all. Resolves when it is synced. */
+  take(record: LogRecord, member?: string): Promise<void> {
     const offset = this.log.appendAs(record, member);
     return new Promise((resolve) => {
       this.#flushed.whenSynced(offset, resolve);
@@ -121,13 +190,13 @@ export class Queue {
   #onStorage(trouble: Error | undefined): void {
     if (trouble === this.#storage) return;
     this.#storage = trouble;
-    this.#onChange();
+    this.#parts.onChange();
   }
 
   #onDropped(): void {
     this.#flushed.wanted = true; // what they took is given back with the next sync
     this.poke();
-    this.#onChange();
+    this.#parts.onChange();
   }
 
   /** Consumers who left their place behind, with the records that wait for each. */
@@ -147,10 +216,11 @@ export class Queue {
 
   /** Writes and syncs what waits. Safe to call twice. */
   close(): Promise<void> {
-    return (this.#closed ??= this.#close());
+    return (this.#closing ??= this.#close());
   }
 
   async #close(): Promise<void> {
+    await this.#turn;
     this.#runtime.unlimit(this.#limits);
     try {
       await this.#runtime.flusher.remove(this.#flushed);

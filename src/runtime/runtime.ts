@@ -258,7 +258,7 @@ export class Runtime {
     const count = await adoptOrphan(
       id,
       (name) => this.#openOrphan(name),
-      (record) => into.queue.requeue(record),
+      (record) => into.queue.take(record),
     );
     await this.discardOrphan(id);
     return count;
