@@ -5,16 +5,26 @@
 import { jsonText } from "../../codec.js";
 import { idProblem, pipelineProblem, routingProblem, type Problem } from "../../names.js";
 import { uuidText, type LogRecord } from "../../record.js";
-import { documentPieces, fieldKey, topLevelValue, type AddedField, type FieldKey } from "./document.js";
+import {
+  documentText,
+  fieldKey,
+  topLevelValue,
+  type AddedField,
+  type DocumentText,
+  type FieldKey,
+} from "./document.js";
 import type { DestinationSettings } from "./options.js";
 import type { Rejection } from "../target.js";
 
 /** How often the server itself tries an update again that met another one of the same document. */
 const RETRY_ON_CONFLICT = 3;
 
-/** The lines of one record, not yet joined. */
+/** The lines of one record, not yet joined: a text, the stored bytes behind the first `from` of them, a text. */
 export interface BulkEntry {
-  readonly pieces: readonly (Buffer | string)[];
+  readonly head: string;
+  readonly json: Buffer;
+  readonly from: number;
+  readonly tail: string;
   readonly byteLength: number;
 }
 
@@ -23,11 +33,10 @@ export function joinEntries(entries: readonly BulkEntry[]): Buffer {
   for (const entry of entries) total += entry.byteLength;
   const body = Buffer.allocUnsafe(total);
   let at = 0;
-  for (const entry of entries) {
-    for (const piece of entry.pieces) {
-      if (typeof piece === "string") at += body.write(piece, at);
-      else at += piece.copy(body, at);
-    }
+  for (const { head, json, from, tail } of entries) {
+    at += body.write(head, at);
+    at += json.copy(body, at, from);
+    at += body.write(tail, at);
   }
   return body;
 }
@@ -41,6 +50,10 @@ export class BulkWriter {
   readonly #acceptedAt: FieldKey | undefined;
   readonly #replayed: FieldKey | undefined;
   readonly #device: AddedField | undefined;
+  #lineIndex: string | undefined;
+  #lineStart = "";
+  #lastMs = NaN;
+  #lastIso = "";
 
   constructor(settings: DestinationSettings) {
     this.#settings = settings;
@@ -80,29 +93,58 @@ export class BulkWriter {
       namedProblem("routing", routing, routingProblem) ??
       namedProblem("pipeline", pipeline, pipelineProblem);
     if (problem !== undefined) return { code: "invalid-name", message: problem };
-    let document: readonly (Buffer | string)[];
     try {
       const json = jsonText(record);
-      document = documentPieces(json, this.#fields(record, json));
+      const document = documentText(json, this.#fields(record, json));
+      return this.#entryOf(this.#actionLine(index, id, routing, pipeline), json, document);
     } catch (error) {
       // Damaged bytes, or a time that is none: this record will never be a document, the others can be.
       return { code: "unreadable", message: `The stored payload cannot be read: ${(error as Error).message}` };
     }
+  }
 
+  #actionLine(
+    index: string,
+    id: string | undefined,
+    routing: string | undefined,
+    pipeline: string | undefined,
+  ): string {
     const { op } = this.#settings;
-    const action: Record<string, string | number> = { _index: index };
-    if (id !== undefined) action["_id"] = id;
-    if (routing !== undefined) action["routing"] = routing;
-    if (pipeline !== undefined) action["pipeline"] = pipeline;
-    if (op === "update" || op === "upsert") action["retry_on_conflict"] = RETRY_ON_CONFLICT;
-    const line = `{"${op === "upsert" ? "update" : op}":${JSON.stringify(action)}}\n`;
+    if (index !== this.#lineIndex) {
+      this.#lineIndex = index;
+      this.#lineStart = `{"${op === "upsert" ? "update" : op}":{"_index":${JSON.stringify(index)}`;
+    }
+    let line = this.#lineStart;
+    // Values are quoted, never just put between quotes: they may come from messages.
+    if (id !== undefined) line += `,"_id":${JSON.stringify(id)}`;
+    if (routing !== undefined) line += `,"routing":${JSON.stringify(routing)}`;
+    if (pipeline !== undefined) line += `,"pipeline":${JSON.stringify(pipeline)}`;
+    if (op === "update" || op === "upsert") line += `,"retry_on_conflict":${RETRY_ON_CONFLICT}`;
+    return `${line}}}\n`;
+  }
 
-    return entryOf([line, ...updateBraces(op, document), "\n"]);
+  #entryOf(line: string, json: Buffer, { before, from, after }: DocumentText): BulkEntry {
+    let head = line + before;
+    let tail = `${after}\n`;
+    switch (this.#settings.op) {
+      case "create":
+      case "index":
+        break;
+      case "update":
+        head = `${line}{"doc":${before}`;
+        tail = `${after}}\n`;
+        break;
+      case "upsert":
+        head = `${line}{"doc":${before}`;
+        tail = `${after},"doc_as_upsert":true}\n`;
+        break;
+    }
+    return { head, json, from, tail, byteLength: Buffer.byteLength(head) + json.length - from + tail.length };
   }
 
   #fields(record: LogRecord, json: Buffer): AddedField[] {
     const fields: AddedField[] = [];
-    const acceptedAt = new Date(record.acceptedAtMs).toISOString();
+    const acceptedAt = this.#isoOf(record.acceptedAtMs);
     if (this.#settings.timestamp) {
       fields.push({ key: this.#timestamp, json: this.#payloadTime(json) ?? `"${acceptedAt}"` });
     }
@@ -115,6 +157,15 @@ export class BulkWriter {
     return fields;
   }
 
+  /** Records of a burst share their millisecond. */
+  #isoOf(ms: number): string {
+    if (ms !== this.#lastMs) {
+      this.#lastIso = new Date(ms).toISOString();
+      this.#lastMs = ms;
+    }
+    return this.#lastIso;
+  }
+
   /** The payload's own time as JSON text, when it names one that can be a date: a number or a text. */
   #payloadTime(json: Buffer): string | undefined {
     if (this.#timestampFrom === undefined) return undefined;
@@ -122,21 +173,6 @@ export class BulkWriter {
     const text = value && json.toString("utf8", value.start, value.end);
     return text !== undefined && /^(?:"|-?\d)/u.test(text) && text !== '""' ? text : undefined;
   }
-}
-
-function updateBraces(
-  op: DestinationSettings["op"],
-  document: readonly (Buffer | string)[],
-): readonly (Buffer | string)[] {
-  if (op === "update") return ['{"doc":', ...document, "}"];
-  if (op === "upsert") return ['{"doc":', ...document, ',"doc_as_upsert":true}'];
-  return document;
-}
-
-function entryOf(pieces: readonly (Buffer | string)[]): BulkEntry {
-  let byteLength = 0;
-  for (const piece of pieces) byteLength += typeof piece === "string" ? Buffer.byteLength(piece) : piece.length;
-  return { pieces, byteLength };
 }
 
 function namedProblem(what: string, name: string | undefined, problemOf: (name: string) => Problem): Problem {

@@ -15,18 +15,17 @@ const CLOSE_BRACE = 0x7d;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
-const OPEN_OBJECT = Buffer.from("{");
-const WRAP_OPEN = Buffer.from('{"payload":');
-const WRAP_CLOSE = Buffer.from("}");
-
 /** The name of a field, with its quoted text made once instead of for each record. */
 export interface FieldKey {
   readonly name: string;
-  readonly quoted: Buffer;
+  /** As it stands in JSON, with its quotes. */
+  readonly text: string;
+  readonly bytes: Buffer;
 }
 
 export function fieldKey(name: string): FieldKey {
-  return { name, quoted: Buffer.from(JSON.stringify(name)) };
+  const text = JSON.stringify(name);
+  return { name, text, bytes: Buffer.from(text) };
 }
 
 /** A field to put in, and its value as JSON text. */
@@ -41,45 +40,48 @@ export interface Span {
   readonly end: number;
 }
 
+/** A document: `before`, then the stored bytes behind the first `from` of them, then `after`. */
+export interface DocumentText {
+  readonly before: string;
+  readonly from: number;
+  readonly after: string;
+}
+
 /**
- * The pieces of the document's text, to be written one after the other. An object takes the fields in; anything else
- * (a number, a text, an array, null) becomes `{"payload": ...}`, since a document is always an object.
+ * How the document's text is made of the stored one. An object takes the fields in; anything else (a number, a text,
+ * an array, null) becomes `{"payload": ...}`, since a document is always an object.
  *
  * @param json JSON text as `JSON.stringify` makes it: no blanks, keys escaped only where they must be
  */
-export function documentPieces(json: Buffer, fields: readonly AddedField[]): (Buffer | string)[] {
-  if (json[0] !== OPEN_BRACE) {
-    const added = fields.filter((field) => field.key.name !== "payload");
-    return added.length === 0
-      ? [WRAP_OPEN, json, WRAP_CLOSE]
-      : [`{${added.map(fieldText).join(",")},"payload":`, json, WRAP_CLOSE];
+export function documentText(json: Buffer, fields: readonly AddedField[]): DocumentText {
+  const isObject = json[0] === OPEN_BRACE;
+  let before = "{";
+  for (const { key, json: value } of fields) {
+    const isThere = isObject ? topLevelValue(json, key) !== undefined : key.name === "payload";
+    if (!isThere) before += `${before === "{" ? "" : ","}${key.text}:${value}`;
   }
-  const missing = fields.filter((field) => topLevelValue(json, field.key) === undefined);
-  if (missing.length === 0) return [json];
+  const separator = before === "{" ? "" : ",";
+  if (!isObject) return { before: `${before}${separator}"payload":`, from: 0, after: "}" };
   const isEmpty = json[1] === CLOSE_BRACE;
-  return [OPEN_OBJECT, missing.map(fieldText).join(",") + (isEmpty ? "" : ","), json.subarray(1)];
+  return { before: isEmpty ? before : before + separator, from: 1, after: "" };
 }
 
 /** The value of a key of the outermost object; undefined when it has no such key, or is no object. */
-export function topLevelValue(json: Buffer, { quoted }: FieldKey): Span | undefined {
+export function topLevelValue(json: Buffer, { bytes }: FieldKey): Span | undefined {
   if (json[0] !== OPEN_BRACE) return undefined;
   // Most payloads do not hold the text of the key at all: one fast search spares the walk.
-  if (json.indexOf(quoted) === -1) return undefined;
+  if (json.indexOf(bytes) === -1) return undefined;
   let at = 1;
   while (at < json.length && json[at] === QUOTE) {
     const keyEnd = endOfString(json, at);
     if (json[keyEnd] !== COLON) return undefined;
     const start = keyEnd + 1;
     const end = endOfValue(json, start);
-    if (quoted.equals(json.subarray(at, keyEnd))) return { start, end };
+    if (bytes.equals(json.subarray(at, keyEnd))) return { start, end };
     if (json[end] !== COMMA) return undefined;
     at = end + 1;
   }
   return undefined;
-}
-
-function fieldText(field: AddedField): string {
-  return `${JSON.stringify(field.key.name)}:${field.json}`;
 }
 
 /** Behind the closing quote of the string that starts at `at`. */

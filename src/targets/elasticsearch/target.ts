@@ -118,13 +118,13 @@ export class ElasticsearchTarget implements Target {
         ? this.#writer.entry(record, index)
         : { code: "invalid-name", message: `The index name ${problem}` },
     );
-    const entries = prepared.filter((one) => "pieces" in one);
-    const sent = batch.filter((_, i) => "pieces" in prepared[i]!);
+    const entries = prepared.filter((one) => "json" in one);
+    const sent = batch.filter((_, i) => "json" in prepared[i]!);
     const answer: Answer =
       sent.length === 0 ? { outcomes: [] } : await this.#deliverSent(connection, entries, sent, index, signal);
     let next = 0;
     const outcomes = prepared.map((one): Outcome =>
-      "pieces" in one ? answer.outcomes[next++]! : { kind: "rejected", cause: one },
+      "json" in one ? answer.outcomes[next++]! : { kind: "rejected", cause: one },
     );
     return { ...answer, outcomes };
   }
