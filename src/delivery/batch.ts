@@ -388,7 +388,8 @@ function piecesOf(again: readonly Again[]): LogRecord[][] {
 /** A target may throw two kinds of error. Anything else is a fault of the target, and it cannot be used. */
 export function asTargetError(error: unknown): TargetError {
   if (error instanceof TargetUnavailableError || error instanceof TargetConfigError) return error;
-  const message = error instanceof Error ? error.message : String(error);
+  // Of an error that nobody has looked at: a URL in it may carry a login.
+  const message = (error instanceof Error ? error.message : String(error)).replaceAll(/\/\/[^/\s]*@/g, "//***@");
   return new TargetUnavailableError(`the target failed in a way it does not know: ${message}`, {
     code: codeOf(error),
     cause: error,

@@ -167,6 +167,22 @@ describe("Delivery", () => {
       assert.equal(target.mostInFlight, 1);
     });
 
+    it("overtakes nothing under strict order although a batch had to be split", async () => {
+      const { target, append, drain } = bound(rig({ settings: { strictOrder: true } }));
+      let failures = 3;
+      target.script = (batch) => {
+        const cause = { code: "too-large", message: "too large" };
+        if (batch.length > 10) return { outcomes: batch.map(() => RETRY), consequence: { kind: "split", cause } };
+        if (batch[0]!.offset === 0 && failures-- > 0) return { outcomes: batch.map(() => RETRY) };
+        return { outcomes: target.store(batch) };
+      };
+      const offsets = append(40);
+
+      await drain();
+
+      assert.deepEqual(target.arrived, offsets);
+    });
+
     it("puts one poisoned record among ten thousand into the dead letters, with its reason, and delivers the others", async () => {
       const { target, dead, append, drain } = bound(rig());
       target.script = (batch) => judged(target, batch, (r) => (r.offset === 4_321 ? REJECTED : undefined));
@@ -207,7 +223,7 @@ describe("Delivery", () => {
     });
 
     it("bisects a batch that is too large, and rejects the record that is too large by itself", async () => {
-      const { target, dead, append, drain } = bound(rig());
+      const { target, dead, delivery, append, drain } = bound(rig());
       target.script = (batch) => {
         if (batch.every((r) => r.offset !== 13) && batch.length <= 8) return { outcomes: target.store(batch) };
         const cause = { code: "too-large", message: "larger than the target takes", statusCode: 413 };
@@ -223,6 +239,7 @@ describe("Delivery", () => {
       );
       assert.equal(target.arrived.length, 39);
       assert.ok(target.offered.length < 40, `${target.offered.length} requests`);
+      assert.ok(delivery.status.batch.bytes < 200, "the limit was not learnt");
     });
   });
 
@@ -276,6 +293,30 @@ describe("Delivery", () => {
       assert.deepEqual(delivery.status.held, []);
       assert.deepEqual(kinds(), ["opened", "held", "letGo"]);
     });
+  });
+
+  it("lets others go on although the log cannot pass over records, once those that are held let them", async () => {
+    const made = rig({
+      before: ({ source }) => {
+        const take = source.take.bind(source);
+        source.take = ({ records, bytes }, signal) => take({ records, bytes }, signal);
+      },
+    });
+    const { target, append, drain } = bound(made);
+    let isReadOnly = true;
+    target.script = (batch) =>
+      isReadOnly && batch[0]!.routing["to"] === "a"
+        ? { outcomes: batch.map(() => RETRY), consequence: { kind: "hold", cause: new Error("index is read-only") } }
+        : { outcomes: target.store(batch) };
+    append(200, (n) => to(n % 2 === 0 ? "a" : "b"));
+    await made.clock.advance(60_000);
+    assert.equal(target.arrived.length, 100);
+    assert.ok(target.offered.length < 40, `${target.offered.length} offers`);
+
+    isReadOnly = false;
+    await drain();
+
+    assert.equal(target.arrived.length, 200);
   });
 
   describe("when everything is rejected for one reason", () => {
@@ -441,6 +482,16 @@ describe("Delivery", () => {
       assert.equal(target.arrived.length, 10);
     });
 
+    it("shows no login that such an error may carry", async () => {
+      const { target, delivery, clock, append } = bound(rig());
+      target.script = () => new Error("cannot parse mongodb://me:secret@example.org/db");
+      append(1);
+
+      await clock.advance(200);
+
+      assert.match(delivery.status.lastError?.message ?? "", /mongodb:\/\/\*\*\*@example\.org\/db/);
+    });
+
     it("looks earlier when a record comes in, but not for every one", async () => {
       const { target, clock, delivery, append } = bound(rig({ before: (parts) => (parts.target.isUp = false) }));
       await clock.advance(3_600_000);
@@ -454,6 +505,39 @@ describe("Delivery", () => {
 
       const looks = target.opened - before;
       assert.ok(looks >= 10 && looks <= 21, `${looks} looks in ten minutes`);
+    });
+  });
+
+  describe("with live first", () => {
+    it("sends new records at once, and the backlog as a share beside them", async () => {
+      const { target, source, clock, append } = bound(
+        rig({ settings: { liveFirst: true, batchRecords: 100, concurrency: 1 } }),
+      );
+      target.script = async (batch) => {
+        await new Promise<void>((resolve) => clock.after(100, resolve));
+        return { outcomes: target.store(batch) };
+      };
+      append(10_000);
+      source.liveFrom = 10_000;
+      let fresh = 0;
+      for (let second = 0; second < 10; second++) {
+        append(10);
+        await clock.advance(1_000);
+        fresh = target.arrived.filter((n) => n >= 10_000).length;
+        assert.ok(fresh >= second * 10, `${fresh} new ones after ${second} s`);
+      }
+
+      assert.ok(target.arrived.length - fresh > 100, "the backlog did not move");
+    });
+
+    it("keeps to the order of acceptance under strict order", async () => {
+      const { target, source, append, drain } = bound(rig({ settings: { liveFirst: true, strictOrder: true } }));
+      const offsets = append(3_000);
+      source.liveFrom = 2_000;
+
+      await drain();
+
+      assert.deepEqual(target.arrived, offsets);
     });
   });
 
@@ -591,6 +675,17 @@ describe("Delivery", () => {
       assert.equal(source.backlog().records, 50);
     });
 
+    it("keeps them in the log when the dead letters fail", async () => {
+      const made = rig({ settings, before: (parts) => (parts.target.isUp = false) });
+      made.deadLettersError = new Error("no space left on device");
+      made.append(100);
+
+      await made.clock.advance(7_200_000);
+
+      assert.equal(made.source.untaken, 100);
+      assert.equal(made.delivery.status.lastError !== undefined, true);
+    });
+
     it("delivers an old record that can be delivered", async () => {
       const { target, dead, append, drain } = bound(rig({ settings }));
       append(10, { acceptedAtMs: 0 });
@@ -618,7 +713,7 @@ describe("Delivery", () => {
     });
 
     it("does not listen to an answer that comes after the close", async () => {
-      const { target, source, delivery, clock, append } = bound(rig());
+      const { target, source, delivery, clock, append, kinds } = bound(rig());
       let answer = (): void => {};
       target.script = (batch) => new Promise((resolve) => (answer = () => resolve({ outcomes: target.store(batch) })));
       append(10);
@@ -632,6 +727,20 @@ describe("Delivery", () => {
 
       assert.equal(source.untaken, 10);
       assert.deepEqual(source.confirmed, []);
+      assert.deepEqual(kinds(), ["opened"]);
+    });
+
+    it("does not call a target unavailable because it lets go when it is told to", async () => {
+      const { target, source, delivery, clock, append, kinds } = bound(rig());
+      await settle();
+      target.mute();
+      append(10);
+      await clock.advance(200);
+
+      await delivery.close();
+
+      assert.equal(source.untaken, 10);
+      assert.deepEqual(kinds(), ["opened"]);
     });
 
     it("closes once, however often it is asked, and answers all who asked", async () => {

@@ -48,6 +48,8 @@ export class MemorySource implements RecordSource {
   #wanted: (() => void) | undefined;
   #state: Uint8Array | undefined;
   #bytes = 0;
+  /** From this offset on records are new; what lies below is the backlog. Undefined: it cannot give the new ones first. */
+  liveFrom: number | undefined;
   /** Offsets in the order of their confirmation. */
   readonly confirmed: number[] = [];
   /** Most payload bytes that were ever taken at one time. */
@@ -56,6 +58,12 @@ export class MemorySource implements RecordSource {
 
   get untaken(): number {
     return this.#untaken.length - this.#head;
+  }
+
+  get untakenLive(): number {
+    const { liveFrom } = this;
+    if (liveFrom === undefined) return 0;
+    return this.#untaken.slice(this.#head).filter((record) => record.offset >= liveFrom).length;
   }
 
   get taken(): number {
@@ -145,7 +153,15 @@ export class MemorySource implements RecordSource {
         return false;
       });
     }
-    while (this.#head < this.#untaken.length && this.#passedOver.length < MOST_PASSED_OVER) {
+    if (limits.live === true) {
+      const from = this.liveFrom ?? 0;
+      const live = this.#untaken
+        .slice(this.#head)
+        .filter((record) => record.offset >= from && limits.skip?.(record) !== true);
+      for (const record of live) if (fits(record)) take(record);
+      this.#untaken = this.#untaken.filter((record) => !this.#taken.has(record));
+    }
+    while (limits.live !== true && this.#head < this.#untaken.length && this.#passedOver.length < MOST_PASSED_OVER) {
       const record = this.#untaken[this.#head]!;
       if (limits.skip?.(record) === true) this.#passedOver.push(record);
       else if (fits(record)) take(record);
