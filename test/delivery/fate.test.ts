@@ -8,6 +8,7 @@ import type { LogRecord } from "../../src/record.js";
 import { TargetConfigError, TargetUnavailableError } from "../../src/targets/target.js";
 import type { Answer, Consequence, Outcome } from "../../src/targets/target.js";
 import { ascending, DeliveryRig } from "../support/delivery-rig.js";
+import { settle } from "../support/fake-clock.js";
 import type { ScriptedTarget } from "../support/scripted-target.js";
 
 /** What the target does with one batch: a letter a record, used in turn, and what it means beyond them. */
@@ -214,6 +215,51 @@ describe("Every record", () => {
           assert.equal(clock.pendingTimers, 0);
         },
       ),
+      { numRuns: Number(process.env["FATE_RUNS"] ?? 150) },
+    );
+  });
+
+  it("reaches one end in whatever order answers, dead letters, arrivals, pauses and the close come", async () => {
+    const ops = fc.array(fc.constantFrom("append", "append", "pause", "resume", "flush", "configure"), {
+      maxLength: 12,
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.scheduler(), ops, fc.boolean(), async (scheduler, todo, closesEarly) => {
+        const settings = { batchWaitMs: 0, batchRecords: 3, concurrency: 3, rejectGuard: undefined };
+        const rig = new DeliveryRig({ settings });
+        const { source, target, delivery } = rig;
+        rig.beforeSetAside = () => scheduler.schedule(Promise.resolve(), "dead letter");
+        target.script = async (batch) => {
+          await scheduler.schedule(Promise.resolve(), "answer");
+          return answerOf(target, batch, { ...CALM, outcomes: ["delivered", "rejected", "delivered"], delayMs: 0 });
+        };
+        let appended = 0;
+        const flushes: Promise<unknown>[] = [];
+        const sequence = scheduler.scheduleSequence(
+          todo.map((op) => async () => {
+            if (op === "append") appended += rig.append(5).length;
+            else if (op === "flush") flushes.push(delivery.flush());
+            else if (op === "configure") delivery.configure({ strictOrder: appended % 2 === 0 });
+            else delivery[op]();
+          }),
+        );
+        await scheduler.waitFor(sequence.task);
+        if (!closesEarly) {
+          delivery.resume();
+          for (await settle(); scheduler.count() > 0; await settle()) await scheduler.waitOne();
+          assert.equal(source.backlog().records, 0);
+        }
+
+        const closed = rig.close();
+        for (await settle(); scheduler.count() > 0; await settle()) await scheduler.waitOne();
+        await closed;
+
+        await Promise.all(flushes);
+        assert.equal(source.taken, 0);
+        assert.equal(source.confirmed.length + source.untaken, appended);
+        assert.equal(new Set(source.confirmed).size, source.confirmed.length);
+        assert.ok(!rig.kinds().includes("stopped"));
+      }),
       { numRuns: Number(process.env["FATE_RUNS"] ?? 150) },
     );
   });

@@ -34,6 +34,8 @@ export class DeliveryRig {
   readonly dead: { readonly offset: number; readonly rejection: Rejection }[] = [];
   /** Set to make the dead letters fail. */
   deadLettersError: Error | undefined;
+  /** Runs before a record is set aside: to choose when that is. */
+  beforeSetAside: (() => Promise<void>) | undefined;
   #next = 0;
 
   constructor(options: RigOptions = {}) {
@@ -42,6 +44,7 @@ export class DeliveryRig {
     options.before?.(this);
     const deadLetters: DeadLetterSink = {
       setAside: async (record, rejection) => {
+        await this.beforeSetAside?.();
         if (this.deadLettersError !== undefined) throw this.deadLettersError;
         this.dead.push({ offset: record.offset, rejection });
       },

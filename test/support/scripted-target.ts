@@ -5,7 +5,7 @@ import type { LogRecord } from "../../src/record.js";
 import { DELIVERED, DUPLICATE, TargetUnavailableError } from "../../src/targets/target.js";
 import type { Answer, Outcome, ResumePoint, Target, TargetTraits } from "../../src/targets/target.js";
 
-export type Script = (batch: readonly LogRecord[], attempt: number) => Answer | Error | Promise<Answer>;
+export type Script = (batch: readonly LogRecord[], attempt: number) => Answer | Error | Promise<Answer | Error>;
 
 export class ScriptedTarget implements Target {
   readonly traits: TargetTraits;
