@@ -72,7 +72,7 @@ interface Image {
   readonly oracle: Oracle;
   readonly crash: Crash;
   readonly harmed: boolean;
-  /** The life before had closed the log. */
+  /** The life before had closed the log, after rounds that all went well. */
   readonly closed: boolean;
 }
 
@@ -88,6 +88,8 @@ interface Life {
   /** Consumers that are open: the others are orphans, if the log knows them. */
   readonly present: Set<string>;
   isReadOnly: boolean;
+  /** A round had failed: what it left unproven stays so. */
+  hadTrouble: boolean;
   isClosed: boolean;
 }
 
@@ -182,7 +184,8 @@ export class Explorer {
     }
     const offsets = new Map<number, number>();
     const life: Life = {
-      ...{ scenario, log, oracle, disk, offsets, depth, present, images: [], isReadOnly: false, isClosed: false },
+      ...{ scenario, log, oracle, disk, offsets, depth, present, images: [] },
+      ...{ isReadOnly: false, hadTrouble: false, isClosed: false },
     };
     for (const id of present) await this.#begin(life, id);
     disk.before = (call, _disk, writing) => {
@@ -230,7 +233,8 @@ export class Explorer {
   /** Keeps what the disk may look like if the world ended now. */
   #picture(life: Life, writing: Writing | undefined): void {
     this.#note(life);
-    const { disk, oracle, images, depth, isClosed: closed } = life;
+    const { disk, oracle, images, depth } = life;
+    const closed = life.isClosed && !life.hadTrouble;
     const many = depth === 0 ? 6 : 1;
     for (let i = 0; i < many; i++) {
       const kill = this.#chance(0.3);
@@ -275,6 +279,11 @@ export class Explorer {
 
   async #step(life: Life): Promise<void> {
     const { log, oracle, disk, scenario } = life;
+    const round = async (action: () => Promise<void>): Promise<boolean> => {
+      const isDone = await this.#attempt(action);
+      life.hadTrouble ||= !isDone;
+      return isDone;
+    };
     const { accept, write, sync, full, readOnly, members } = scenario;
     if (this.#chance(full)) disk.capacity = disk.usedBytes + this.#pick(300);
     else if (this.#chance(Math.max(0.02, full / 2))) disk.capacity = Number.POSITIVE_INFINITY;
@@ -288,9 +297,9 @@ export class Explorer {
         life.offsets.set(n, log.append(payloadOf(n, this.#forged), { topic: `t${n % 3}` }));
       }
     } else if (dice < accept + write) {
-      if (await this.#attempt(() => log.write())) oracle.wrote(count, false);
+      if (await round(() => log.write())) oracle.wrote(count, false);
     } else if (dice < accept + write + sync) {
-      if (await this.#attempt(() => log.sync())) oracle.wrote(count, true);
+      if (await round(() => log.sync())) oracle.wrote(count, true);
     } else {
       await this.#attempt(() => this.#consume(life));
     }
@@ -355,7 +364,8 @@ export class Explorer {
     if (this.#chance(0.25)) await this.#openAgain(scenario, disk, log, found);
     if (disk.changes !== changes) throw new Violation("opening changed the disk");
     for (const [id, numbers] of found) {
-      missing += oracle.check(id, numbers, crash, aftermath);
+      const isPlaced = log.found.cursors.has(id) || log.found.tornBytes === 0;
+      missing += oracle.check(id, numbers, crash, aftermath, isPlaced);
       oracle.nextLife(id, numbers, crash);
       const { records, bytes } = log.consumer(id).backlog();
       if (records < numbers.length || (numbers.length === 0 && (records > 0 || bytes > 0))) {
@@ -363,8 +373,8 @@ export class Explorer {
       }
     }
     const isForgiven = ({ kind }: Loss): boolean => oracle.freedFirst && kind === "missing-segment";
-    const losses = [...log.found.losses, ...this.#losses].filter((loss) => !isForgiven(loss));
-    if (aftermath === undefined && losses.length > 0) {
+    const losses = [...log.found.losses, ...this.#losses];
+    if (aftermath === undefined && !losses.every(isForgiven)) {
       throw new Violation(`a loss was reported that did not happen: ${JSON.stringify(losses)}`);
     }
     if (missing > 0 && losses.length === 0 && aftermath!.isFindable) {

@@ -1,38 +1,87 @@
 /**
- * The deep crash enumeration: `npm run crash -- --states 1000000 [--seed N] [--profile posix|ext4]`. Without a profile
- * half of the states is run under each. Ends with 1 at the first violation, whose seed it names.
+ * The deep crash enumeration, on as many cores as there are:
+ *   npm run crash -- --states 1000000 [--seed N] [--profile posix|ext4] [--threads N]
+ *   npm run crash -- --faults        plants every known fault and shows that it is found
+ * Without a profile half of the states is run under each. Ends with 1 at a violation, whose seed it names.
  */
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { Explorer, ExploreError } from "./explore.js";
+import { build } from "./build.js";
+import type { Explored, Profile } from "./explore.js";
+import { MUTANTS } from "./mutants.js";
+import { type Job, runAll } from "./pool.js";
+
+/** States of one seed: an exploration is repeated by its seed alone, so it should not take long. */
+const STATES_PER_SEED = 20_000;
 
 const { values } = parseArgs({
-  options: { states: { type: "string" }, seed: { type: "string" }, profile: { type: "string" } },
+  options: {
+    states: { type: "string", default: "100000" },
+    seed: { type: "string" },
+    profile: { type: "string" },
+    threads: { type: "string" },
+    faults: { type: "boolean", default: false },
+    only: { type: "string" },
+  },
 });
-const states = Number(values.states ?? 100_000);
 const seed = Number(values.seed ?? Math.floor(Math.random() * 1e9));
+const threads = Number(values.threads ?? availableParallelism());
 const profiles = (["posix", "ext4"] as const).filter((profile) => (values.profile ?? profile) === profile);
 
-async function main(): Promise<void> {
-  for (const profile of profiles) {
-    const started = performance.now();
-    const seconds = (): string => ((performance.now() - started) / 1_000).toFixed(1);
-    const explorer = new Explorer({
-      profile,
-      seed,
-      states: states / profiles.length,
-      onProgress: (done) => process.stdout.write(`${profile}: ${done} states, ${seconds()} s\n`),
-    });
-    const { kills, harmed, nested, states: done } = await explorer.run();
-    const kinds = `${kills} kills, ${done - kills} power cuts, ${harmed} damaged by hand, ${nested} after an earlier crash`;
-    process.stdout.write(`${profile}: ${done} crash states, no violation (${kinds}); seed ${seed}, ${seconds()} s\n`);
+const started = performance.now();
+const say = (line: string): boolean =>
+  process.stdout.write(`${((performance.now() - started) / 1_000).toFixed(1).padStart(7)} s  ${line}\n`);
+
+async function enumerate(states: number): Promise<void> {
+  const built = await build([]);
+  const total: Explored = { states: 0, kills: 0, harmed: 0, nested: 0 };
+  const jobs: Job[] = [];
+  const rounds = Math.ceil(states / profiles.length / STATES_PER_SEED);
+  for (let i = 0; i < rounds; i++) {
+    for (const profile of profiles) jobs.push(exploration(seed + i, profile, Math.min(STATES_PER_SEED, states)));
+  }
+  function exploration(jobSeed: number, profile: Profile, jobStates: number): Job {
+    return {
+      task: { crashFolder: built.crashFolder(), options: { profile, seed: jobSeed, states: jobStates } },
+      onDone(result) {
+        if (result.kind === "clean") {
+          for (const key of ["states", "kills", "harmed", "nested"] as const) total[key] += result.explored[key];
+          say(`${profile}, seed ${jobSeed}: ${result.explored.states} states, no violation; ${total.states} in all`);
+          return;
+        }
+        process.exitCode = 1;
+        say(`${profile}, seed ${jobSeed}: VIOLATION after ${result.states} states: ${result.message}`);
+        process.stdout.write(`${result.stack}\n`);
+      },
+    };
+  }
+  try {
+    await runAll(built, jobs, threads);
+  } finally {
+    built.remove();
+  }
+  const { states: done, kills, harmed, nested } = total;
+  const kinds = `${kills} kills, ${done - kills} power cuts; ${harmed} harmed by hand, ${nested} after an earlier crash`;
+  say(`${done} crash states explored without a violation (${kinds}); seeds from ${seed}`);
+}
+
+async function plantFaults(): Promise<void> {
+  const faults = MUTANTS.filter(({ name }) => values.only === undefined || values.only.split(",").includes(name));
+  const built = await build(faults);
+  const jobs = faults.map(({ name, profile = "posix", states = 20_000 }): Job => {
+    const task = { crashFolder: built.crashFolder(name), options: { profile, seed, states } };
+    const onDone: Job["onDone"] = (result) => {
+      const message = result.kind === "violation" ? result.message.split("\n")[0] : "";
+      if (result.kind === "clean") process.exitCode = 1;
+      say(`${name.padEnd(22)} ${result.kind === "clean" ? "SURVIVED" : `${result.states} states: ${message}`}`);
+    };
+    return { task, onDone };
+  });
+  try {
+    await runAll(built, jobs, threads);
+  } finally {
+    built.remove();
   }
 }
 
-main().catch((error: unknown) => {
-  const where = error instanceof ExploreError ? ` (seed ${seed})` : "";
-  const cause = error instanceof Error ? (error.cause ?? error) : error;
-  process.stderr.write(
-    `${error instanceof Error ? error.message : ""}${where}\n${String(cause instanceof Error ? cause.stack : cause)}\n`,
-  );
-  process.exitCode = 1;
-});
+void (values.faults ? plantFaults() : enumerate(Number(values.states)));

@@ -29,7 +29,7 @@ export interface Harmed {
 interface Known {
   readonly flags: Uint8Array;
   /** Records below this were accepted before the consumer existed. */
-  readonly since: number;
+  since: number;
 }
 
 export class Oracle {
@@ -112,9 +112,10 @@ export class Oracle {
 
   /**
    * Holds what a consumer got after a crash against what was promised.
+   * @param isPlaced false when torn bytes may have held its cursor: then it may see records from before it existed
    * @returns how many promised records are missing, all of them harmed by someone
    */
-  check(id: string, found: readonly number[], crash: Crash, harmed: Harmed | undefined): number {
+  check(id: string, found: readonly number[], crash: Crash, harmed: Harmed | undefined, isPlaced = true): number {
     const known = this.#known.get(id);
     if (known === undefined) return 0;
     const { flags, since } = known;
@@ -129,7 +130,7 @@ export class Oracle {
         throw new Violation(`${id} got ${n}, which an earlier life had not found`);
       if (harmed !== undefined) continue;
       if ((f & done) !== 0) throw new Violation(`${id} got ${n} again, below its ${crash} cursor`);
-      if (n < since) throw new Violation(`${id} got ${n}, from before it existed`);
+      if (n < since && isPlaced) throw new Violation(`${id} got ${n}, from before it existed`);
     }
     const promised = BORN | (crash === "kill" ? WRITTEN : SYNCED);
     const excused = GONE | (crash === "kill" ? CONFIRMED : SETTLED);
@@ -147,8 +148,10 @@ export class Oracle {
 
   /** The next life begins with what it found. */
   nextLife(id: string, found: readonly number[], crash: Crash): void {
-    const flags = this.#known.get(id)?.flags;
-    if (flags === undefined) return;
+    const known = this.#known.get(id);
+    if (known === undefined) return;
+    const { flags } = known;
+    known.since = Math.min(known.since, found[0] ?? known.since);
     const got = new Set(found);
     for (let n = 0; n < this.count; n++) {
       const f = flags[n]!;

@@ -1,0 +1,444 @@
+/**
+ * Faults to plant in the log, one at a time, to show that the exploration can fail: each breaks one rule of FORMAT.md,
+ * and each must be found.
+ */
+import type { Profile } from "./explore.js";
+
+export interface Edit {
+  /** In `src/log`. */
+  readonly file: string;
+  /** Stands there exactly once. */
+  readonly find: string;
+  readonly replace: string;
+}
+
+export interface PlantedFault {
+  readonly name: string;
+  /** The rule of FORMAT.md that it breaks. */
+  readonly rule: number;
+  readonly edits: readonly Edit[];
+  /** Where it is found sooner; posix by default. */
+  readonly profile?: Profile;
+  /** States within which it must be found. */
+  readonly states?: number;
+}
+
+function fault(rule: number, name: string, ...edits: Edit[]): PlantedFault {
+  return { rule, name, edits };
+}
+
+function edit(file: string, find: string, replace: string): Edit {
+  return { file, find, replace };
+}
+
+export const MUTANTS: readonly PlantedFault[] = [
+  // ---- writing
+  fault(
+    1,
+    "append-old",
+    edit(
+      "log.ts",
+      "    let writer = this.#writer;\n    let framed: Buffer;\n",
+      `    let writer = this.#writer;
+    const old = this.#segments.at(-1);
+    if (writer === undefined && old !== undefined && old.size > 64 && this.#nextSequence === this.found.nextSequence) {
+      writer = this.#writer = await SegmentWriter.reopen(old, this.#o.files);
+    }
+    let framed: Buffer;
+`,
+    ),
+    edit(
+      "segment.ts",
+      "  /** Where the next block will stand. */\n",
+      `  static async reopen(segment: Segment, files: Files): Promise<SegmentWriter> {
+    const writer = new SegmentWriter(segment, await files.open(segment.path));
+    writer.#position = writer.#wholeEnd = segment.size;
+    return writer;
+  }
+  /** Where the next block will stand. */
+`,
+    ),
+  ),
+  fault(2, "order-by-base", edit("recovery.ts", "a.sequence - b.sequence || a.epoch", "a.base - b.base || a.epoch")),
+  fault(
+    3,
+    "seal-no-sync",
+    edit(
+      "log.ts",
+      "    await this.#syncWriter(writer);\n    writer.segment.growing = false;",
+      "    writer.segment.growing = false;",
+    ),
+  ),
+  fault(
+    4,
+    "create-on-dirty-dir",
+    edit("log.ts", "      if (this.#folderDirty) await this.#syncFolder();\n      const base", "      const base"),
+  ),
+  fault(
+    5,
+    "no-dirsync",
+    edit("log.ts", "      if (this.#folderDirty) await this.#syncFolder();\n    } catch", "    } catch"),
+  ),
+  fault(
+    6,
+    "cursor-after",
+    edit(
+      "log.ts",
+      "packed.unshift(await packCursors(BLOCK_KINDS.cursors",
+      "packed.push(await packCursors(BLOCK_KINDS.cursors",
+    ),
+  ),
+  fault(
+    7,
+    "no-snapshot",
+    edit("log.ts", "const body = this.#snapshotBody(view);", "const body = this.#snapshotBody(new Map());"),
+  ),
+  fault(
+    7,
+    "snapshot-moved-only",
+    edit(
+      "log.ts",
+      "const body = this.#snapshotBody(view);",
+      "const body = this.#snapshotBody(new Map([...changes].filter((change) => change[1] !== null)) as Cursors);",
+    ),
+  ),
+  fault(
+    8,
+    "short-is-ok",
+    edit(
+      "segment.ts",
+      "this.#unfinished = bytes === this.#unfinished!.length ? undefined : this.#unfinished!.subarray(bytes);",
+      "this.#unfinished = undefined;",
+    ),
+  ),
+  fault(
+    8,
+    "overwrite-short",
+    edit(
+      "segment.ts",
+      "    await this.finish();\n",
+      "    try {\n      await this.finish();\n    } catch (error) {\n      this.#position = this.#wholeEnd;\n      this.#unfinished = undefined;\n      throw error;\n    }\n",
+    ),
+    edit(
+      "log.ts",
+      "    if (this.#unfinished === undefined || writer === undefined) return;",
+      "    if (writer === undefined || this.#unfinished !== undefined) {\n      this.#unfinished = undefined;\n      return;\n    }\n    if (this.#unfinished === undefined) return;",
+    ),
+  ),
+  fault(
+    9,
+    "retry-eio",
+    edit(
+      "log.ts",
+      "      await this.#abandon();\n      throw new StorageError(`The queue could not be synced",
+      "      throw new StorageError(`The queue could not be synced",
+    ),
+  ),
+  fault(
+    9,
+    "free-after-write",
+    edit(
+      "log.ts",
+      "    this.#tail.wrote(blocks, upTo, end);\n",
+      "    this.#tail.wrote(blocks, upTo, end);\n    this.#tail.synced(end);\n",
+    ),
+  ),
+  fault(
+    9,
+    "carry-unsaid",
+    edit("log.ts", "    this.#tail.unwrite();\n    this.#carries = true;", "    this.#tail.unwrite();"),
+  ),
+  fault(
+    9,
+    "write-on-after-eio",
+    edit("log.ts", `const MAY_CONTINUE = ["ENOSPC"`, `const MAY_CONTINUE = ["EIO", "EROFS", "ENOSPC"`),
+  ),
+  fault(
+    10,
+    "elide-by-any",
+    edit(
+      "log.ts",
+      "    for (const consumer of this.#consumers.values()) if (!consumer.isConfirmed(offset)) return false;\n",
+      "    let any = false;\n    for (const consumer of this.#consumers.values()) any ||= consumer.isConfirmed(offset);\n    if (!any) return false;\n",
+    ),
+  ),
+  fault(
+    10,
+    "elide-orphans",
+    edit(
+      "log.ts",
+      "    for (const cursor of this.#orphans.values()) if (!isConfirmedBy(cursor, offset)) return false;\n",
+      "",
+    ),
+  ),
+  fault(
+    10,
+    "contiguous",
+    edit(
+      "consumer.ts",
+      "    if (this.#confirmed.firstGap(Math.max(from, this.#cursor)) >= to) return;\n",
+      "    if (to > 0) return;\n",
+    ),
+  ),
+  fault(
+    10,
+    "no-ranges",
+    edit(
+      "cursor.ts",
+      "    writeRanges(writer, cursor.ranges, cursor.offset);",
+      "    writeRanges(writer, [], cursor.offset);",
+    ),
+  ),
+  fault(
+    10,
+    "max-confirmed",
+    edit(
+      "consumer.ts",
+      "return { offset: this.#cursor, ranges: [...this.#confirmed], state: this.#state };",
+      "return { offset: [...this.#confirmed].at(-1)?.to ?? this.#cursor, ranges: [], state: this.#state };",
+    ),
+  ),
+  fault(11, "no-salt", edit("frame.ts", "  return crc32(bytes);", "  return 0;")),
+  fault(
+    11,
+    "no-body-crc",
+    edit(
+      "segment.ts",
+      "stored.length === header.storedLength && crc32(stored) === header.bodyCrc",
+      "stored.length === header.storedLength",
+    ),
+  ),
+  fault(
+    11,
+    "header-needed",
+    edit("recovery.ts", "headers[i]?.logId.equals(logId) === false", "headers[i]?.logId.equals(logId) !== true"),
+  ),
+
+  // ---- opening
+  fault(
+    13,
+    "newest-only",
+    edit(
+      "recovery.ts",
+      "    if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;",
+      "    break;",
+    ),
+  ),
+  fault(
+    13,
+    "stop-at-snapshot",
+    edit(
+      "recovery.ts",
+      "    if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;",
+      "    if (found.snapshot !== undefined) break;",
+    ),
+  ),
+  fault(
+    14,
+    "stop-at-bad",
+    edit("segment.ts", "      const found = nextMagic(bytes, 0);\n      if (found >= 0) return at + found;\n", ""),
+  ),
+  fault(
+    15,
+    "next-from-records",
+    edit(
+      "recovery.ts",
+      "found.records.length > 0 ? segment.end : 0, snapshot?.nextOffset ?? 0);",
+      "found.records.length > 0 ? segment.end : 0);",
+    ),
+    edit("recovery.ts", "  for (const { base } of segments) nextOffset = Math.max(nextOffset, base);\n", ""),
+    edit(
+      "recovery.ts",
+      "  for (const { offset, ranges } of cursors.values()) nextOffset = Math.max(nextOffset, offset, ranges.at(-1)?.to ?? 0);\n",
+      "",
+    ),
+  ),
+  fault(
+    16,
+    "no-redo",
+    edit(
+      "recovery.ts",
+      "const carried = await collectCarried(",
+      "const carried: RecordBlock[] = [];\n  await collectCarried(",
+    ),
+  ),
+  fault(
+    16,
+    "trust-fdatasync",
+    edit(
+      "log.ts",
+      "    await this.#finishRound();\n    const { compression, clock } = this.#o;\n",
+      `    if (this.#carries && this.#nextSequence === this.found.nextSequence) {
+      for (const { path } of this.found.segments) {
+        const file = await this.#o.files.open(path).catch(() => undefined);
+        await file?.sync().catch(() => undefined);
+        await file?.close();
+      }
+      this.#tail.trust();
+      this.#carries = false;
+    }
+    await this.#finishRound();
+    const { compression, clock } = this.#o;
+`,
+    ),
+    edit(
+      "tail.ts",
+      "  /** What was written and not synced has to be written again, elsewhere. */\n",
+      "  trust(): void {\n    for (const { block } of this.#entries) if (block.replayed) this.#unwrittenBytes -= block.length;\n    this.#entries = this.#entries.filter(({ block }) => !block.replayed);\n  }\n",
+    ),
+  ),
+  fault(
+    17,
+    "no-settle",
+    edit("log.ts", "life before has left. */\n  #folderDirty = true;", "*/\n  #folderDirty = false;"),
+    edit("log.ts", "names is durable. */\n  #namesSettled = false;", "*/\n  #namesSettled = true;"),
+  ),
+  fault(
+    18,
+    "unknown-at-present",
+    edit(
+      "recovery.ts",
+      "const newcomerOffset = newcomer(scans, segments, hasSnapshot, nextOffset);",
+      "const newcomerOffset = nextOffset;",
+    ),
+  ),
+  fault(
+    18,
+    "new-at-oldest",
+    edit(
+      "recovery.ts",
+      "const newcomerOffset = newcomer(scans, segments, hasSnapshot, nextOffset);",
+      "const newcomerOffset = segments[0]?.base ?? nextOffset;",
+    ),
+  ),
+  fault(
+    19,
+    "cut-by-name",
+    edit(
+      "log.ts",
+      "      endOf: (segment) => this.#endOf(segment),",
+      "      endOf: (segment) => log.#segments[log.#segments.indexOf(segment) + 1]?.base ?? this.#endOf(segment),",
+    ),
+  ),
+
+  // ---- deleting
+  fault(
+    20,
+    "gc-any-cursor",
+    edit(
+      "log.ts",
+      "    for (const { offset } of cursors.values()) lowest = Math.min(lowest, offset);",
+      "    lowest = Math.max(...[...cursors.values()].map(({ offset }) => offset));",
+    ),
+  ),
+  fault(
+    20,
+    "end-by-name",
+    edit(
+      "log.ts",
+      "    const alive = this.#segments.findIndex((segment) => this.#endOf(segment) > lowest);",
+      "    const alive = this.#segments.findIndex((segment, i) => (this.#segments[i + 1]?.base ?? this.#endOf(segment)) > lowest);",
+    ),
+  ),
+  fault(
+    21,
+    "gc-no-cursor",
+    edit("log.ts", "    if (this.#durable === undefined) return;\n", ""),
+    edit(
+      "log.ts",
+      "    for (const id of view.keys()) if (!this.#durable.has(id)) return;\n    const dead = this.#deadSegments(this.#durable);",
+      "    const dead = this.#deadSegments(view);",
+    ),
+  ),
+  fault(
+    22,
+    "drain-no-dirsync",
+    edit(
+      "log.ts",
+      "      await this.#removing(() => this.#syncFolder());\n      await this.#unlink([...this.#segments]);",
+      "      await this.#unlink([...this.#segments]);",
+    ),
+  ),
+  fault(
+    22,
+    "drain-later-no-dirsync",
+    edit("log.ts", "      if (this.#folderDirty) await this.#removing(() => this.#syncFolder());\n", ""),
+  ),
+  fault(
+    22,
+    "unlink-holder-first",
+    edit(
+      "log.ts",
+      "dead.filter((segment) => segment !== this.#durableHolder && !segment.growing)",
+      "dead.filter((segment) => !segment.growing || dead.length > 1).reverse()",
+    ),
+  ),
+  fault(
+    23,
+    "no-tombstone",
+    edit("log.ts", "    for (const id of this.#written.keys()) if (!view.has(id)) changes.set(id, null);\n", ""),
+  ),
+  fault(
+    24,
+    "base-next",
+    edit("log.ts", "const base = Math.min(blocks[0]?.kept.first ?? upTo, this.#writtenEnd());", "const base = upTo;"),
+  ),
+
+  // ---- reporting
+  fault(
+    25,
+    "all-bad-is-loss",
+    edit(
+      "recovery.ts",
+      "const bytes = Math.min(range.to, segment.provenLength) - range.from;",
+      "const bytes = range.to - range.from;",
+    ),
+  ),
+  fault(25, "older-is-proven", edit("damage.ts", "told?.provenLength ?? 0;", "this.#segment.size;")),
+  fault(
+    25,
+    "gap-by-base",
+    edit(
+      "recovery.ts",
+      "if (sequence > expected && needsBelow(base)) losses",
+      "if (base > lowest && needsBelow(base)) losses",
+    ),
+  ),
+  fault(
+    25,
+    "loss-untold",
+    edit("recovery.ts", "    losses: lossesOf(scans, segments, cursors, hasSnapshot),", "    losses: [],"),
+  ),
+  fault(25, "loss-read-untold", edit("damage.ts", "this.#onDamage({ from, to: damageTo });", "void this.#onDamage;")),
+  fault(
+    25,
+    "cut-short-untold",
+    edit(
+      "damage.ts",
+      "const missing = isEnd ? [{ from: segment.size, to: Number.POSITIVE_INFINITY }] : [];",
+      "const missing: Range[] = [];",
+    ),
+  ),
+
+  // ---- what holds at any time
+  fault(
+    26,
+    "unsettled-cursor",
+    edit("consumer.ts", "if (this.settle === undefined && this.isUnsettled)", "if (this.isUnsettled)"),
+  ),
+  fault(
+    27,
+    "carried-end-by-base",
+    edit("log.ts", "this.#segments.find(({ carries }, i) => i > index && !carries)", "this.#segments[index + 1]"),
+  ),
+  fault(
+    28,
+    "close-proves-nothing",
+    edit("log.ts", "if (this.#writer !== undefined) await this.#proveTail(this.#writer);", ""),
+  ),
+  fault(
+    29,
+    "handles-kept",
+    edit("reader.ts", "    for (const stream of streams) await stream.close();\n", "    void streams;\n"),
+  ),
+];
