@@ -16,9 +16,20 @@ export {
 } from "./targets/target.js";
 export { decode, decodeJson, jsonText } from "./codec.js";
 export { FileTarget } from "./targets/file/target.js";
-export { Runtime, type RuntimeEvent, type RuntimeOptions } from "./runtime/runtime.js";
-export { Exporter, type ExporterOptions } from "./runtime/exporter.js";
-export { type ExporterStatus, Member, type MemberOptions, type Rejected } from "./runtime/member.js";
-export { Pool, type PoolOptions } from "./runtime/pool.js";
-export { type Dropped, NotAcceptedError } from "./runtime/limits.js";
+export type { FileTargetOptions } from "./targets/file/options.js";
+export { Exporter } from "./library/exporter.js";
+export {
+  ElasticsearchExporter,
+  type ElasticsearchExporterOptions,
+  FileExporter,
+  type FileExporterOptions,
+  MongoDBExporter,
+  type MongoDBExporterOptions,
+} from "./library/exporters.js";
+export { ExporterPool, type ExporterPoolOptions, type PoolMember } from "./library/exporter-pool.js";
+export { type CommonOptions, type FlushOptions, OptionError, type RuntimeSettings } from "./library/options.js";
+export type { DeliveryReport } from "./library/report.js";
+export type { ExporterStatus, Rejected } from "./runtime/member.js";
+export { NotAcceptedError } from "./runtime/limits.js";
+export type { FlushReport } from "./delivery/events.js";
 export { checkFlushSettings, DEFAULT_FLUSH, type FlushSettings } from "./runtime/settings.js";
