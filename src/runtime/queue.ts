@@ -15,6 +15,8 @@ import type { Transform, TransformContext } from "../transform.js";
 import type { Runtime } from "./runtime.js";
 import type { FlushSettings } from "./settings.js";
 
+type Results = unknown[] | Promise<unknown[]>;
+
 export type Done = (error?: Error) => void;
 
 export interface QueueParts {
@@ -72,7 +74,7 @@ export class Queue {
     const { transform } = this.#parts;
     if (transform === undefined) return this.#accept(payload, routing, done);
     try {
-      const results = transform.run(payload, context);
+      const results = runOnEach(transform, payload, context);
       if (results instanceof Promise || this.#transforming > 0) this.#acceptLater(results, payload, routing, done);
       else this.#acceptTransformed(results, routing, done);
     } catch (error) {
@@ -230,6 +232,14 @@ export class Queue {
       for (const { done } of this.#undelivered.splice(0)) done(); // they are in the log, and will be delivered
     }
   }
+}
+
+/** An array is many records, so each of its elements is transformed by itself. */
+function runOnEach(transform: Transform, payload: unknown, context: TransformContext | undefined): Results {
+  if (!Array.isArray(payload)) return transform.run(payload, context);
+  const results = payload.map((item: unknown) => transform.run(item, context));
+  if (!results.some((result) => result instanceof Promise)) return results.flat(1);
+  return Promise.all(results).then((all) => all.flat(1));
 }
 
 function encoded(payload: unknown): string | Encoded {
