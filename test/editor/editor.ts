@@ -2,7 +2,7 @@
  * Node-RED's editor in a real browser, driven by hand-sized steps: drag a node in, open its dialog, deploy.
  */
 import { execFileSync } from "node:child_process";
-import { chromium, type Browser, type Page } from "playwright-core";
+import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 
@@ -21,6 +21,11 @@ export function browserPath(): string | undefined {
 /** Without a sandbox: containers and CI run as root, where Chromium refuses to start with one. */
 export function startBrowser(executablePath: string): Promise<Browser> {
   return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
+}
+
+/** @param language as the browser asks for it, "de" for example */
+export function newContext(browser: Browser, language = "en-US"): Promise<BrowserContext> {
+  return browser.newContext({ viewport: { width: 1400, height: 1000 }, locale: language });
 }
 
 /** What the tests use of the editor's global. */
@@ -45,9 +50,9 @@ export class Editor {
     });
   }
 
-  /** @param language as the browser would ask for it, "de" for example */
-  static async open(browser: Browser, url: string, language = "en-US"): Promise<Editor> {
-    const page = await browser.newPage({ viewport: { width: 1400, height: 1000 }, locale: language });
+  /** @param context pages of one context share a cache, without which each page takes seconds to load */
+  static async open(context: BrowserContext, url: string): Promise<Editor> {
+    const page = await context.newPage();
     const editor = new Editor(page);
     await page.goto(url);
     await editor.ready();

@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Browser } from "playwright-core";
+import type { Browser, BrowserContext } from "playwright-core";
 import { startNodeRed, type FlowNode, type NodeRed } from "../support/node-red.js";
 import { NODE_RED_VERSIONS } from "../support/node-red-install.js";
 import { linesOf, until } from "../node-red/flows.js";
-import { Editor, browserPath, startBrowser } from "./editor.js";
+import { Editor, browserPath, newContext, startBrowser } from "./editor.js";
 
 const TAB = { id: "tab1", type: "tab", label: "Flow" };
 /** Set it to look at the pictures afterwards. */
@@ -16,6 +16,7 @@ for (const version of NODE_RED_VERSIONS) {
   describe(`the editor of Node-RED ${version}`, function () {
     this.timeout(120_000);
     let browser: Browser;
+    let context: BrowserContext;
     let nodeRed: NodeRed;
     let editor: Editor;
 
@@ -26,6 +27,7 @@ for (const version of NODE_RED_VERSIONS) {
         this.skip();
       }
       [browser, nodeRed] = await Promise.all([startBrowser(path), startNodeRed(version, { flows: [TAB] })]);
+      context = await newContext(browser);
     });
     after(async () => {
       await browser?.close();
@@ -33,7 +35,7 @@ for (const version of NODE_RED_VERSIONS) {
     });
     beforeEach(async () => {
       await nodeRed.deploy([TAB]);
-      editor = await Editor.open(browser, nodeRed.url);
+      editor = await Editor.open(context, nodeRed.url);
     });
     afterEach(async function () {
       if (PICTURES !== undefined) {
@@ -77,7 +79,9 @@ for (const version of NODE_RED_VERSIONS) {
       await editor.page.locator('[data-setting="backlogAgeMs"]').fill("36");
       await editor.done();
 
+      const from = nodeRed.lines.length;
       await editor.deploy();
+      await nodeRed.waitFor("Started", from);
 
       const flows = await nodeRed.flows();
       const deployed = flows.find(({ id }) => id === exporter);
@@ -196,7 +200,7 @@ for (const version of NODE_RED_VERSIONS) {
     });
 
     it("speaks German to a German browser", async () => {
-      const german = await Editor.open(browser, nodeRed.url, "de");
+      const german = await Editor.open(await newContext(browser, "de"), nodeRed.url);
       try {
         const id = await german.drag("resilient-file", 300, 100);
         await german.openDialog(id);

@@ -305,14 +305,14 @@ for (const version of NODE_RED_VERSIONS) {
       assert.deepEqual(linesOf(out), ["third"]);
     });
 
-    it("shows in red what only the user can mend", async () => {
+    it("says at once, and for each message, what only the user can mend", async () => {
       const output = { format: "csv", columns: "" };
       await nodeRed.deploy([TAB, runtimeNode(), exporterNode({ output }), ...listeners(["exporter"])]);
 
       await nodeRed.waitFor("CSV needs the names of its columns");
       await send(nodeRed, { payload: 1 });
       await until("an error", async () => (await heard(nodeRed)).caught.length === 1);
-      assert.equal((await heard(nodeRed)).statuses.at(-1), "red ring to be mended");
+      assert.equal((await heard(nodeRed)).caught[0]?.code, "file-columns");
     });
 
     it("waits while a folder stands in the place of the file", async () => {
