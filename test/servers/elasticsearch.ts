@@ -127,13 +127,13 @@ export async function startElasticsearch(version: string, needs: Needs = {}): Pr
 /** Stops all that were started here; under mocha the end of the run does that. */
 export async function stopElasticsearch(): Promise<void> {
   shared.clear();
-  for (const stop of stops.splice(0)) await stop();
+  await Promise.all(stops.splice(0).map((stop) => stop()));
 }
 
 if (typeof after === "function") {
   // At mocha's root, so it runs once, after every file that uses these servers.
   after("stop the Elasticsearch servers", async function () {
-    this.timeout(60_000);
+    this.timeout(START_TIMEOUT_MS);
     await stopElasticsearch();
   });
 }

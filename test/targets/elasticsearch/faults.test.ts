@@ -41,6 +41,7 @@ for (const client of CLIENTS) {
         { status: 200, headers: { ...HTML, "x-elastic-product": "Elasticsearch" }, body: "<html>cached</html>" },
         json(200, {}),
         json(200, { errors: false }),
+        json(200, { items: batch.map(() => ({ create: { status: 201 } })) }),
         json(200, { errors: false, items: [] }),
         json(201, { errors: false, items: batch.map(() => ({ create: { status: 201 } })) }),
       ];
@@ -61,6 +62,7 @@ for (const client of CLIENTS) {
         { status: 200, headers: HTML },
         { status: 302, headers: { location: "http://portal.example/" } },
         { status: 204 },
+        { status: 302, headers: { location: "http://portal.example/", "x-elastic-product": "Elasticsearch" } },
         { status: 403, headers: HTML },
         { status: 404, headers: HTML },
         { status: 503, headers: HTML },
@@ -181,7 +183,10 @@ for (const client of CLIENTS) {
       const target = await openTarget({ connection: { nodes: peer.url } }, parts);
       const caller = new AbortController();
       const reason = new Error("closing");
-      peer.onBulk = () => () => undefined;
+      let gone: Promise<unknown> | undefined;
+      peer.onBulk = () => (response) => {
+        gone = once(response, "close");
+      };
       const ended = assert.rejects(
         target.deliver(
           records(1, () => ({})),
@@ -190,10 +195,13 @@ for (const client of CLIENTS) {
         reason,
       );
       await peer.untilBulks(1);
+      assert.ok(gone !== undefined);
 
       caller.abort(reason);
 
       await ended;
+      // The connection is let go of as well, or a mute server would collect them.
+      await gone;
     });
 
     it("closes during a request without waiting for a mute server; its records stay unconfirmed", async () => {
@@ -736,6 +744,27 @@ describe("Elasticsearch target", () => {
     const { outcomes } = await second.deliver([record({})], never);
 
     assert.deepEqual(kindsOf(outcomes), ["delivered"]);
+  });
+
+  it("ends at its close only its own requests, not those of others that share its client", async () => {
+    const first = await openTarget({ connection: { nodes: peer.url } });
+    const second = await openTarget({ connection: { nodes: peer.url } });
+    const answers: (() => void)[] = [];
+    peer.onBulk = (request) => (response) =>
+      void answers.push(() => {
+        const reply = bulkReply(request, () => ({ status: 201 }));
+        response.writeHead(200, reply.headers).end(JSON.stringify(reply.body));
+      });
+    const ended = assert.rejects(first.deliver([record({})], never), TargetUnavailableError);
+    await peer.untilBulks(1);
+    const delivering = second.deliver([record({})], never);
+    await peer.untilBulks(2);
+
+    await first.close();
+    await ended;
+    answers[1]?.();
+
+    assert.deepEqual(kindsOf((await delivering).outcomes), ["delivered"]);
   });
 
   it("never marks anything delivered at an address that cannot be right", async () => {
