@@ -6,7 +6,7 @@ import type { Routing } from "../record.js";
 import type { Transform, TransformContext } from "../transform.js";
 import { type ExporterStatus, Member, type MemberOptions, settled } from "./member.js";
 import { type Done, Queue } from "./queue.js";
-import type { Runtime } from "./runtime.js";
+import type { LogStore } from "./log-store.js";
 
 export type { ExporterStatus };
 
@@ -22,18 +22,22 @@ export class Exporter {
   readonly #member: Member;
   #closed: Promise<void> | undefined;
 
-  private constructor(queue: Queue, member: Member) {
+  readonly #store: LogStore;
+
+  private constructor(store: LogStore, queue: Queue, member: Member) {
+    this.#store = store;
+    store.enter(this);
     this.id = queue.id;
     this.queue = queue;
     this.#member = member;
   }
 
-  static async open(runtime: Runtime, options: ExporterOptions): Promise<Exporter> {
+  static async open(store: LogStore, options: ExporterOptions): Promise<Exporter> {
     const { id, flush, transform } = options;
-    const deadLetters = await runtime.openDeadLetters(id, flush);
+    const deadLetters = await store.openDeadLetters(id, flush);
     let member: Member | undefined;
     try {
-      const queue = await Queue.open(runtime, {
+      const queue = await Queue.open(store, {
         id,
         consumers: [id],
         flush,
@@ -41,8 +45,8 @@ export class Exporter {
         setAside: (payload, routing, rejection) => deadLetters.setAsidePayload(payload, routing, rejection),
         onChange: () => member?.changed(),
       });
-      member = Member.open(runtime, queue, deadLetters, options);
-      return new Exporter(queue, member);
+      member = Member.open(store, queue, deadLetters, options);
+      return new Exporter(store, queue, member);
     } catch (error) {
       await deadLetters.close();
       throw error;
@@ -92,6 +96,7 @@ export class Exporter {
 
   async #close(): Promise<void> {
     const results = [await settled(this.#member.close()), await settled(this.queue.close())];
+    this.#store.leave(this);
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
   }

@@ -12,7 +12,7 @@ import type { LogConsumer } from "../log/consumer.js";
 import type { LogRecord, Routing } from "../record.js";
 import type { Rejection, Target } from "../targets/target.js";
 import type { Queue } from "./queue.js";
-import type { Runtime } from "./runtime.js";
+import type { LogStore } from "./log-store.js";
 import type { FlushSettings } from "./settings.js";
 
 /** How an exporter stands, for people. */
@@ -61,7 +61,7 @@ const STATUS_INTERVAL_MS = 1_000;
 
 export class Member {
   readonly id: string;
-  readonly #runtime: Runtime;
+  readonly #store: LogStore;
   readonly #options: MemberOptions;
   readonly #queue: Queue;
   readonly #consumer: LogConsumer;
@@ -71,9 +71,9 @@ export class Member {
   #statusDueMs = 0;
   #closed: Promise<void> | undefined;
 
-  private constructor(runtime: Runtime, queue: Queue, deadLetters: DeadLetters, options: MemberOptions) {
+  private constructor(store: LogStore, queue: Queue, deadLetters: DeadLetters, options: MemberOptions) {
     this.id = options.id;
-    this.#runtime = runtime;
+    this.#store = store;
     this.#options = options;
     this.#queue = queue;
     this.#consumer = queue.consumer(options.id);
@@ -83,10 +83,10 @@ export class Member {
     this.#delivery = new Delivery({
       source: this.#consumer,
       target,
-      clock: runtime.clock,
+      clock: store.clock,
       deadLetters,
       // That a file can be written says nothing of the network.
-      ...(target.traits.isLocal === true ? {} : { monitor: runtime.monitor }),
+      ...(target.traits.isLocal === true ? {} : { monitor: store.monitor }),
       settings: deliverySettings(flush),
       onEvent: (event) => this.#onDelivery(event),
     });
@@ -94,8 +94,8 @@ export class Member {
   }
 
   /** @param deadLetters where its rejected records go; the member closes it */
-  static open(runtime: Runtime, queue: Queue, deadLetters: DeadLetters, options: MemberOptions): Member {
-    return new Member(runtime, queue, deadLetters, options);
+  static open(store: LogStore, queue: Queue, deadLetters: DeadLetters, options: MemberOptions): Member {
+    return new Member(store, queue, deadLetters, options);
   }
 
   /** A record came in: a target that is away may be looked at earlier. Cheap. */
@@ -114,7 +114,7 @@ export class Member {
     return {
       waiting: backlog.records,
       waitingBytes: backlog.bytes,
-      oldestAgeMs: oldest === undefined ? undefined : Math.max(0, Math.round(this.#runtime.clock.wallMs() - oldest)),
+      oldestAgeMs: oldest === undefined ? undefined : Math.max(0, Math.round(this.#store.clock.wallMs() - oldest)),
       circuit: isDown ? circuit.kind : "closed",
       paused: isPaused,
       problem:
@@ -197,10 +197,10 @@ export class Member {
   changed(): void {
     const { onStatus } = this.#options;
     if (this.#statusTimer !== undefined || onStatus === undefined || this.#closed !== undefined) return;
-    const waitMs = Math.max(0, this.#statusDueMs - this.#runtime.clock.elapsedMs());
-    this.#statusTimer = this.#runtime.clock.after(waitMs, () => {
+    const waitMs = Math.max(0, this.#statusDueMs - this.#store.clock.elapsedMs());
+    this.#statusTimer = this.#store.clock.after(waitMs, () => {
       this.#statusTimer = undefined;
-      this.#statusDueMs = this.#runtime.clock.elapsedMs() + STATUS_INTERVAL_MS;
+      this.#statusDueMs = this.#store.clock.elapsedMs() + STATUS_INTERVAL_MS;
       const status = this.status();
       onStatus(status);
       // The age of the oldest grows by itself.

@@ -7,7 +7,7 @@ import type { Routing } from "../record.js";
 import type { Transform, TransformContext } from "../transform.js";
 import { type ExporterStatus, Member, type MemberOptions, settled } from "./member.js";
 import { type Done, Queue } from "./queue.js";
-import type { Runtime } from "./runtime.js";
+import type { LogStore } from "./log-store.js";
 import type { FlushSettings } from "./settings.js";
 
 export interface PoolOptions {
@@ -22,7 +22,7 @@ export interface PoolOptions {
 
 export class Pool {
   readonly id: string;
-  readonly #runtime: Runtime;
+  readonly #store: LogStore;
   readonly queue: Queue;
   /** What could not be accepted at all; each member has its own for what its target rejects. */
   readonly deadLetters: DeadLetters;
@@ -31,17 +31,18 @@ export class Pool {
   #changing: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
-  private constructor(runtime: Runtime, queue: Queue, deadLetters: DeadLetters) {
+  private constructor(store: LogStore, queue: Queue, deadLetters: DeadLetters) {
     this.id = queue.id;
-    this.#runtime = runtime;
+    this.#store = store;
+    store.enter(this);
     this.queue = queue;
     this.deadLetters = deadLetters;
   }
 
-  static async open(runtime: Runtime, { id, flush, transform, onChange }: PoolOptions): Promise<Pool> {
-    const deadLetters = await runtime.openDeadLetters(id, flush);
+  static async open(store: LogStore, { id, flush, transform, onChange }: PoolOptions): Promise<Pool> {
+    const deadLetters = await store.openDeadLetters(id, flush);
     try {
-      const queue = await Queue.open(runtime, {
+      const queue = await Queue.open(store, {
         id,
         consumers: [],
         flush,
@@ -49,7 +50,7 @@ export class Pool {
         setAside: (payload, routing, rejection) => deadLetters.setAsidePayload(payload, routing, rejection),
         onChange: () => onChange?.(),
       });
-      return new Pool(runtime, queue, deadLetters);
+      return new Pool(store, queue, deadLetters);
     } catch (error) {
       await deadLetters.close();
       throw error;
@@ -76,8 +77,8 @@ export class Pool {
     return this.#inTurn(async () => {
       const known = this.#members.get(options.id);
       if (known !== undefined) return known;
-      const deadLetters = await this.#runtime.openDeadLetters(`${this.id}/${options.id}`, options.flush);
-      const member = Member.open(this.#runtime, this.queue, deadLetters, options);
+      const deadLetters = await this.#store.openDeadLetters(`${this.id}/${options.id}`, options.flush);
+      const member = Member.open(this.#store, this.queue, deadLetters, options);
       this.#members.set(options.id, member);
       return member;
     });
@@ -118,6 +119,7 @@ export class Pool {
     return (this.#closed ??= this.#inTurn(async () => {
       const results = await Promise.allSettled([...this.#members.values()].map((member) => member.close()));
       results.push(await settled(this.queue.close()), await settled(this.deadLetters.close()));
+      this.#store.leave(this);
       const failed = results.find((result) => result.status === "rejected");
       if (failed !== undefined) throw failed.reason;
     }));

@@ -12,7 +12,7 @@ import { LOGS } from "./folder.js";
 import { type Dropped, type Limits, NotAcceptedError } from "./limits.js";
 import type { Rejection } from "../targets/target.js";
 import type { Transform, TransformContext } from "../transform.js";
-import type { Runtime } from "./runtime.js";
+import type { LogStore } from "./log-store.js";
 import type { FlushSettings } from "./settings.js";
 
 type Results = unknown[] | Promise<unknown[]>;
@@ -35,7 +35,7 @@ export interface QueueParts {
 export class Queue {
   readonly id: string;
   readonly log: Log;
-  readonly #runtime: Runtime;
+  readonly #store: LogStore;
   readonly #flush: FlushSettings;
   readonly #parts: QueueParts;
   /** The turn of what a transform gives later. */
@@ -49,20 +49,20 @@ export class Queue {
   #storage: Error | undefined;
   #closing: Promise<void> | undefined;
 
-  private constructor(runtime: Runtime, log: Log, parts: QueueParts) {
+  private constructor(store: LogStore, log: Log, parts: QueueParts) {
     const { id, flush } = parts;
     this.id = id;
     this.log = log;
-    this.#runtime = runtime;
+    this.#store = store;
     this.#flush = flush;
     this.#parts = parts;
-    this.#flushed = runtime.flushed(log, flush, (trouble) => this.#onStorage(trouble));
-    this.#limits = runtime.limit(id, log, flush, () => this.#onDropped());
+    this.#flushed = store.flushed(log, flush, (trouble) => this.#onStorage(trouble));
+    this.#limits = store.limit(id, log, flush, () => this.#onDropped());
     log.onConfirmed(() => this.#onConfirmed());
   }
 
-  static async open(runtime: Runtime, parts: QueueParts): Promise<Queue> {
-    return new Queue(runtime, await runtime.openLog(LOGS, parts.id, parts.consumers, parts.flush), parts);
+  static async open(store: LogStore, parts: QueueParts): Promise<Queue> {
+    return new Queue(store, await store.openLog(LOGS, parts.id, parts.consumers, parts.flush), parts);
   }
 
   /**
@@ -109,7 +109,7 @@ export class Queue {
       return;
     }
     this.#promise(offset, done);
-    this.#runtime.flusher.poke(this.#flushed);
+    this.#store.flusher.poke(this.#flushed);
   }
 
   /** A sender who was told that there is no room still has the message; what can never be taken is set aside. */
@@ -182,7 +182,7 @@ export class Queue {
 
   /** Something changed that the flusher may have to write down. */
   poke(): void {
-    this.#runtime.flusher.poke(this.#flushed);
+    this.#store.flusher.poke(this.#flushed);
   }
 
   consumer(id: string): LogConsumer {
@@ -223,9 +223,9 @@ export class Queue {
 
   async #close(): Promise<void> {
     await this.#turn;
-    this.#runtime.unlimit(this.#limits);
+    this.#store.unlimit(this.#limits);
     try {
-      await this.#runtime.flusher.remove(this.#flushed);
+      await this.#store.flusher.remove(this.#flushed);
       await this.log.close();
     } finally {
       this.#flushed.release();
