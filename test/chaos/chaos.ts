@@ -115,8 +115,13 @@ export class Chaos {
 
   async #turn(): Promise<void> {
     const { subject, random, onStep } = this.#options;
-    if (this.#isHeld) await subject.release();
-    onStep?.(this.#isHeld ? "the target is back" : `the target is away: ${await subject.hold(random())}`);
+    if (this.#isHeld) {
+      await subject.release();
+      onStep?.("the target is back");
+    } else {
+      const how = await subject.hold(random());
+      onStep?.(`the target is away: ${how}`);
+    }
     this.#isHeld = !this.#isHeld;
   }
 

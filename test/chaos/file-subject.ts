@@ -1,31 +1,38 @@
-/** A file as the target of chaos: its folder vanishes, a folder stands in its place, its disk has no room. */
+/** A file as the target of chaos: its folder vanishes, or a folder stands in its place. */
 import { existsSync } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, open, rename, symlink } from "node:fs/promises";
+import { join } from "node:path";
 import type { Subject } from "./subject.js";
 
-type Hold = { readonly kind: "none" } | { readonly kind: "folder" } | { readonly kind: "file" };
+const LINK_NAME = "target";
+const FILE_NAME = "out.jsonl";
 
+/**
+ * The folder is reached through a link, so that it can be exchanged in one step: were it moved piece by piece, an
+ * exporter that looks in between would rightly begin a new file, and the test would then write over that.
+ */
 export class FileSubject implements Subject {
   readonly name = "file";
   readonly inOrder = true;
-  readonly path: string;
-  #hold: Hold = { kind: "none" };
+  readonly #folder: string;
 
-  /** @param folder an existing folder; the file is in one below it */
+  /** @param folder an existing, empty folder */
   static async in(folder: string): Promise<FileSubject> {
-    await mkdir(join(folder, "target"));
-    return new FileSubject(join(folder, "target", "out.jsonl"));
+    await mkdir(join(folder, "real"));
+    await mkdir(join(folder, "decoy", FILE_NAME), { recursive: true });
+    const subject = new FileSubject(folder);
+    await subject.release();
+    return subject;
   }
 
-  private constructor(path: string) {
-    this.path = path;
+  private constructor(folder: string) {
+    this.#folder = folder;
   }
 
   get exporter(): Readonly<Record<string, unknown>> {
     return {
       type: "resilient-file",
-      file: this.path,
+      file: join(this.#folder, LINK_NAME, FILE_NAME),
       fileType: "str",
       folder: "",
       createFolders: false,
@@ -36,35 +43,19 @@ export class FileSubject implements Subject {
     };
   }
 
-  get #away(): string {
-    return this.#hold.kind === "folder" ? `${dirname(this.path)}.away` : `${this.path}.away`;
-  }
-
   async hold(pick: number): Promise<string> {
-    await this.release();
-    if (pick < 0.5) {
-      this.#hold = { kind: "folder" };
-      await rename(dirname(this.path), this.#away);
-      return "its folder is missing";
-    }
-    this.#hold = { kind: "file" };
-    if (existsSync(this.path)) await rename(this.path, this.#away);
-    await mkdir(this.path);
-    return "a folder stands in its place";
+    await this.#pointTo(pick < 0.5 ? "missing" : "decoy");
+    return pick < 0.5 ? "its folder is missing" : "a folder stands in its place";
   }
 
-  async release(): Promise<void> {
-    if (this.#hold.kind === "folder") await rename(this.#away, dirname(this.path));
-    if (this.#hold.kind === "file") {
-      await rm(this.path, { recursive: true });
-      if (existsSync(this.#away)) await rename(this.#away, this.path);
-    }
-    this.#hold = { kind: "none" };
+  release(): Promise<void> {
+    return this.#pointTo("real");
   }
 
   async *arrived(): AsyncIterable<unknown> {
-    if (!existsSync(this.path)) return;
-    const file = await open(this.path);
+    const path = join(this.#folder, "real", FILE_NAME);
+    if (!existsSync(path)) return;
+    const file = await open(path);
     try {
       for await (const line of file.readLines()) yield parsed(line);
     } finally {
@@ -74,6 +65,12 @@ export class FileSubject implements Subject {
 
   close(): Promise<void> {
     return this.release();
+  }
+
+  async #pointTo(name: string): Promise<void> {
+    const next = join(this.#folder, "next");
+    await symlink(name, next);
+    await rename(next, join(this.#folder, LINK_NAME));
   }
 }
 

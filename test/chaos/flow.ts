@@ -31,7 +31,7 @@ export function isIntact(value: unknown): value is Reading {
 }
 
 export function chaosFlow({ exporter, witnessPort, messagesPerSecond, runtime }: ChaosFlowOptions): Flow {
-  return [
+  const nodes: Flow = [
     { id: "tab", type: "tab", label: "chaos" },
     { id: RUNTIME_ID, type: "resilient-runtime", name: "", folder: "", budgets: {}, flush: {}, ...runtime },
     sourceNode(messagesPerSecond),
@@ -64,6 +64,8 @@ export function chaosFlow({ exporter, witnessPort, messagesPerSecond, runtime }:
     { id: "catch", type: "catch", z: "tab", scope: null, wires: [["note-error"]] },
     functionNode("note-error", 'node.warn("caught: " + msg.error.message);'),
   ];
+  // Without a place on the canvas Node-RED takes a node for a config node.
+  return nodes.map((node, i) => (node["wires"] === undefined ? node : { x: 200, y: 60 * i, ...node }));
 }
 
 /** The same flow without its source: what waits is delivered, and nothing new comes. */

@@ -54,17 +54,20 @@ export class Ledger {
   /** @param arrived what the target holds, in its order */
   async check(arrived: AsyncIterable<unknown> | Iterable<unknown>, { inOrder }: Guarantee): Promise<Verdict> {
     const violations = new Violations();
-    const seen = new Set<number>();
+    const seen = new Map<number, number>();
     let highest = -1;
+    let place = 0;
     for await (const value of arrived) {
       if (!isIntact(value)) {
         violations.add("not what was sent", JSON.stringify(value)?.slice(0, 80) ?? "undefined");
         continue;
       }
       const { n } = value;
-      if (seen.has(n)) violations.add("arrived twice", `${n}`);
+      place++;
+      const before = seen.get(n);
+      if (before !== undefined) violations.add("arrived twice", `${n} in places ${before} and ${place}`);
       else if (inOrder && n < highest) violations.add("out of order", `${n} after ${highest}`);
-      seen.add(n);
+      seen.set(n, place);
       highest = Math.max(highest, n);
     }
     for (const [n, { life, ageMs }] of this.#promised) {

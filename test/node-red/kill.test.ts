@@ -34,7 +34,8 @@ for (const version of NODE_RED_VERSIONS) {
         process.stdout.write(`    ${kills} kills, ${checked} records checked, ${arrived} arrived (seed ${seed})\n`);
       } finally {
         await chaos.close();
-        rmSync(folder, { recursive: true, force: true });
+        if (process.env["KEEP"] === undefined) rmSync(folder, { recursive: true, force: true });
+        else process.stdout.write(`kept ${folder}\n`);
       }
     });
   });
