@@ -5,7 +5,7 @@
 import type { Routing } from "../record.js";
 import type { Pool } from "../runtime/pool.js";
 import type { ExporterStatus } from "../runtime/member.js";
-import { Exporter, Sender } from "./exporter.js";
+import { type Exporter, Sender } from "./exporter.js";
 import { type CommonOptions, flushOf } from "./options.js";
 import type { RuntimeLease } from "./runtimes.js";
 

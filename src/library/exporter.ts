@@ -3,7 +3,7 @@
  */
 import type { FlushReport } from "../delivery/events.js";
 import type { Routing } from "../record.js";
-import { Exporter as EngineExporter } from "../runtime/exporter.js";
+import type { Exporter as EngineExporter } from "../runtime/exporter.js";
 import type { ExporterStatus, MemberOptions } from "../runtime/member.js";
 import type { Done } from "../runtime/queue.js";
 import type { Target } from "../targets/target.js";

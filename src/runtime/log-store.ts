@@ -12,7 +12,7 @@ import type { Compression } from "../log/compression.js";
 import { type Flushed, Flusher } from "../log/flush.js";
 import { Log } from "../log/log.js";
 import type { Loss } from "../log/recovery.js";
-import { DEAD, folderNameOf, LOGS } from "./folder.js";
+import { DEAD, folderNameOf, type LOGS } from "./folder.js";
 import { Limits, type SharedBudget } from "./limits.js";
 import type { Budgets, FlushSettings } from "./settings.js";
 

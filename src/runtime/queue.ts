@@ -239,7 +239,7 @@ function runOnEach(transform: Transform, payload: unknown, context: TransformCon
   if (!Array.isArray(payload)) return transform.run(payload, context);
   const results = payload.map((item: unknown) => transform.run(item, context));
   if (!results.some((result) => result instanceof Promise)) return results.flat(1);
-  return Promise.all(results).then((all) => all.flat(1));
+  return Promise.all(results.map(async (result) => result)).then((all) => all.flat(1));
 }
 
 function encoded(payload: unknown): string | Encoded {
