@@ -281,6 +281,10 @@ export async function recover(
   const isDone = (offset: number): boolean =>
     cursors.size > 0 && [...cursors.values()].every((cursor) => isConfirmedBy(cursor, offset));
   const hasSnapshot = scans.some(({ snapshot }) => snapshot !== undefined);
+  // A file that the log had deleted and somebody has brought back: everything in it was done.
+  const first = scans.findLast(({ snapshot }) => snapshot !== undefined)?.snapshot?.firstSequence ?? 0;
+  for (const segment of segments) if (segment.sequence < first) segment.end = 0;
+
   const newcomerOffset = newcomer(scans, segments, hasSnapshot, nextOffset);
   // A consumer that no cursor names may need what all the named ones have done.
   const carried = await collectCarried(scans, (offset) => offset < newcomerOffset && isDone(offset));

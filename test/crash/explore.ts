@@ -424,7 +424,7 @@ export class Explorer {
         consumer.confirm(records);
       }
       if (found.at(-1) !== n) throw new Violation(`${id} did not get the new record ${n}, but ${found.join()}`);
-      oracle.check(id, found, "kill", aftermath);
+      oracle.check(id, found, "kill", aftermath, false);
       const { records, bytes } = consumer.backlog();
       if (records !== 0 || bytes !== 0) throw new Violation(`${id} has everything, and a backlog of ${records}`);
     }

@@ -169,7 +169,7 @@ export function harm(disk: SimDisk, random: Random): Harm | undefined {
   const back = disk.removed[Math.floor(random() * disk.removed.length)];
   if (back !== undefined && random() < 0.1) {
     // An old file comes back from a backup: nothing is harmed by that.
-    if (!disk.names.has(back.path)) put(disk, back.path, back.inode.cache);
+    if (files.every(([other]) => other > back.path)) put(disk, back.path, back.inode.cache);
     return { path: back.path, from: Number.POSITIVE_INFINITY };
   }
   const before = inode.cache;

@@ -126,7 +126,7 @@ export class Oracle {
       if (n <= last) throw new Violation(`${id} got ${n} after ${last}`);
       last = n;
       const f = flags[n]!;
-      if ((f & GONE) !== 0 && !this.#removed.has(id))
+      if ((f & GONE) !== 0 && isPlaced && !this.#removed.has(id))
         throw new Violation(`${id} got ${n}, which an earlier life had not found`);
       if (harmed !== undefined) continue;
       if ((f & done) !== 0) throw new Violation(`${id} got ${n} again, below its ${crash} cursor`);

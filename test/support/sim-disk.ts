@@ -72,7 +72,7 @@ export class SimDisk implements Files {
   changes = 0;
   /** Bytes that all files together may have; writes beyond are short, then ENOSPC. */
   capacity = Number.POSITIVE_INFINITY;
-  /** Files that were removed: a backup may bring one back. */
+  /** Files that were removed since the disk was last empty: a backup may bring one back. */
   removed: { readonly path: string; readonly inode: Inode }[] = [];
   /** Called before a call takes effect; may throw an errno error, or Killed. */
   before: (call: Call, disk: SimDisk, writing?: Writing) => void = () => {};
@@ -148,7 +148,7 @@ export class SimDisk implements Files {
       if (inode === undefined) throw errno("ENOENT");
       this.names.delete(path);
       this.nameChanges.push({ kind: "remove", path, inode });
-      this.removed.push({ path, inode });
+      this.removed = this.names.size === 0 ? [] : [...this.removed, { path, inode }];
     });
   }
 
