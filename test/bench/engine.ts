@@ -5,13 +5,27 @@
 import { join } from "node:path";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import type * as Engine from "../../src/index.js";
 import type { LogRecord } from "../../src/record.js";
+import type { Exporter } from "../../src/runtime/exporter.js";
+import type * as Runtimes from "../../src/runtime/runtime.js";
+import type * as Settings from "../../src/runtime/settings.js";
+import type * as Files from "../../src/targets/file/target.js";
+import type * as Targets from "../../src/targets/target.js";
 import type { Answer, Target, TargetTraits } from "../../src/targets/target.js";
 import { builtFolder } from "./engine-path.js";
-import { until } from "./measure.js";
+import { pause, until } from "./measure.js";
 
-export const engine = require(join(builtFolder, "src", "index.js")) as typeof Engine;
+/** What the nodes use of the engine. */
+export const engine = {
+  ...built<typeof Runtimes>("runtime", "runtime.js"),
+  ...built<typeof Settings>("runtime", "settings.js"),
+  ...built<typeof Targets>("targets", "target.js"),
+  ...built<typeof Files>("targets", "file", "target.js"),
+};
+
+function built<T>(...path: string[]): T {
+  return require(join(builtFolder, "src", ...path)) as T;
+}
 
 const folders = new Set<string>();
 process.on("exit", () => {
@@ -19,8 +33,8 @@ process.on("exit", () => {
 });
 
 /** A folder on the machine's disk that goes with the process. */
-export function benchFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "resilient-bench-"));
+export function benchFolder(under: string = tmpdir()): string {
+  const folder = mkdtempSync(join(under, "resilient-bench-"));
   folders.add(folder);
   return folder;
 }
@@ -77,8 +91,8 @@ function away(): Error {
 
 export interface Opened {
   readonly folder: string;
-  readonly runtime: Engine.Runtime;
-  readonly exporter: Engine.Exporter;
+  readonly runtime: Runtimes.Runtime;
+  readonly exporter: Exporter;
   /** Waits for everything that was sent to be delivered. */
   delivered(): Promise<void>;
   close(): Promise<void>;
@@ -87,7 +101,7 @@ export interface Opened {
 export interface OpenOptions {
   readonly target: Target;
   readonly folder?: string;
-  readonly flush?: Partial<Engine.FlushSettings>;
+  readonly flush?: Partial<Settings.FlushSettings>;
   readonly id?: string;
 }
 
@@ -112,4 +126,30 @@ export async function openEngine({
 /** For `send` where nobody waits. @throws what it was refused for */
 export function mustBeTaken(error?: Error): void {
   if (error !== undefined) throw error;
+}
+
+/** Sends without end: as fast as it is taken, waiting a moment where the queue has no room. Yields to the event loop. */
+export async function sendAll(exporter: Exporter, payloads: readonly unknown[], count: number): Promise<void> {
+  let refused: Error | undefined;
+  const done = (error?: Error): void => {
+    refused = error;
+  };
+  for (let i = 0; i < count;) {
+    for (let turn = 0; turn < SENT_PER_TURN && i < count; turn++) {
+      exporter.send(payloads[i % payloads.length], NO_ROUTING, done);
+      if (refused !== undefined) break;
+      i++;
+    }
+    if (refused === undefined) await nextTurn();
+    else if ((refused as Error & { code?: string }).code === "queue-full") await pause(1);
+    else throw refused;
+    refused = undefined;
+  }
+}
+
+const SENT_PER_TURN = 200;
+const NO_ROUTING = {};
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

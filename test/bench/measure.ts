@@ -15,10 +15,8 @@ export async function compare(sides: readonly Side[], rounds: number, warmUps: n
   const seen: number[][] = [];
   for (let round = -warmUps; round < rounds; round++) {
     const rates: number[] = [];
-    for (const side of sides) {
-      collectGarbage();
-      rates.push(await side());
-    }
+    // Without a collection in between: V8 gives up compiled code in one, and the next side would begin cold.
+    for (const side of sides) rates.push(await side());
     if (round >= 0) seen.push(rates);
   }
   return {
