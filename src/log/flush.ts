@@ -29,6 +29,8 @@ export class Flushed {
   #notBeforeMs = 0;
   /** Someone waits for a sync of everything accepted until now. */
   wanted = false;
+  /** It will be looked at no later than a record that comes now may be due. */
+  isAwaited = false;
   #waiting: { readonly offset: number; readonly done: () => void }[] = [];
 
   constructor(log: Log, policy: FlushPolicy, onTrouble: (trouble: Error | undefined) => void) {
@@ -115,8 +117,9 @@ export class Flusher {
     if (this.#running !== undefined) return; // it looks again before it rests
     const { policy, log } = flushed;
     if (flushed.wanted || log.unwrittenBytes > policy.memoryShareBytes) return this.#run();
-    if (this.#timer !== undefined) return;
-    // Looked at again no later than the earliest a round can be due.
+    // A timer alone does not suffice: it may wait for a sync that is due later, or for another log with longer intervals.
+    if (flushed.isAwaited) return;
+    flushed.isAwaited = true;
     this.#wakeAt(this.#clock.elapsedMs() + Math.min(policy.writeIntervalMs, policy.syncIntervalMs));
   }
 
@@ -161,6 +164,7 @@ export class Flusher {
     let nextMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#clock.elapsedMs();
     for (const flushed of this.#logs) {
+      flushed.isAwaited = false;
       nextMs = Math.min(nextMs, flushed.due(nowMs, this.#syncAllowedMs)?.atMs ?? Number.POSITIVE_INFINITY);
     }
     if (this.#isClosed) return;
