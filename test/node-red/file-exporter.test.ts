@@ -305,6 +305,33 @@ for (const version of NODE_RED_VERSIONS) {
       assert.deepEqual(linesOf(out), ["third"]);
     });
 
+    it("keeps a backlog within its limit: refuses what is too much, or gives up the oldest, as the user chose", async () => {
+      const outage = { file: "later/out.jsonl" };
+      const refusing = exporterNode({ ...outage, flush: { backlogRecords: 10, overflow: "refuse" } });
+      await nodeRed.deploy([TAB, runtimeNode(), refusing, ...listeners(["exporter"])]);
+      await send(nodeRed, ...Array.from({ length: 12 }, (_, index) => ({ payload: index })));
+      await until("two refusals", async () => (await heard(nodeRed)).caught.length === 2);
+      const { caught, completed } = await heard(nodeRed);
+      assert.deepEqual(
+        caught.map(({ payload, code }) => [payload, code]),
+        [
+          [10, "queue-full"],
+          [11, "queue-full"],
+        ],
+      );
+      assert.equal(completed.length, 10);
+
+      const dropping = exporterNode({ ...outage, flush: { backlogRecords: 10, overflow: "dropOldest" } });
+      await nodeRed.deploy([TAB, runtimeNode(), dropping, ...listeners(["exporter"])], "nodes");
+      await send(nodeRed, { payload: 12 }, { payload: 13 });
+      await until("the drops on show", async () => /2 dropped/.test((await heard(nodeRed)).statuses.at(-1) ?? ""));
+      mkdirSync(join(nodeRed.userDir, "later"));
+
+      const file = join(nodeRed.userDir, "later", "out.jsonl");
+      await until("the rest", () => linesOf(file).at(-1) === 13, 30_000);
+      assert.deepEqual(linesOf(file), [2, 3, 4, 5, 6, 7, 8, 9, 12, 13]);
+    });
+
     it("says at once, and for each message, what only the user can mend", async () => {
       const output = { format: "csv", columns: "" };
       await nodeRed.deploy([TAB, runtimeNode(), exporterNode({ output }), ...listeners(["exporter"])]);

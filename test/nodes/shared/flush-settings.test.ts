@@ -12,6 +12,8 @@ interface EditorSetting {
   readonly kind: string;
   readonly unit?: string;
   readonly factor?: number;
+  /** What 0 is called where it is not "no limit". */
+  readonly zeroText?: string;
   readonly [property: string]: unknown;
 }
 interface Group {
@@ -45,9 +47,10 @@ describe("settings in the editor", () => {
     it(`offer those of "${set}" with the ranges and defaults that are checked`, () => {
       const offered = groups.flatMap((group) => group.settings);
 
-      for (const { name, unit, factor, ...rest } of offered) {
+      for (const { name, unit, factor, zeroText, ...rest } of offered) {
         const { unit: expectedUnit, ...expected } = (known as Record<string, Setting & { unit?: Unit }>)[name]!;
         assert.deepEqual(rest, expected, name);
+        assert.ok(zeroText === undefined || rest["zeroIsNoLimit"] === true, name);
         if (rest.kind === "number") assert.deepEqual({ unit: expectedUnit, factor }, FACTORS[unit!], name);
       }
       assert.deepEqual(
@@ -63,7 +66,8 @@ describe("settings in the editor", () => {
       assert.equal(typeof at(texts, `label.${set}`), "string");
       for (const { group, settings } of groups) {
         assert.equal(typeof at(texts, `group.${group}`), "string", group);
-        for (const { name, unit, choices } of settings) {
+        for (const { name, unit, zeroText, choices } of settings) {
+          if (zeroText !== undefined) assert.equal(typeof at(shared, `label.${zeroText}`), "string", zeroText);
           assert.equal(typeof at(texts, `setting.${name}`), "string", name);
           if (unit !== undefined && unit !== "") assert.equal(typeof at(shared, `unit.${unit}`), "string", unit);
           for (const choice of (choices as string[] | undefined) ?? [])
