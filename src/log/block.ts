@@ -77,6 +77,12 @@ export class BlockRecord implements LogRecord {
     return new BlockRecord(originOf(this.#block), offset, coversFrom, bytes, codec, routing, acceptedAtMs, replayed);
   }
 
+  /** The same record with another routing. */
+  routed(routing: Routing): BlockRecord {
+    const { offset, coversFrom, bytes, codec, acceptedAtMs, replayed } = this;
+    return new BlockRecord(this.#block, offset, coversFrom, bytes, codec, routing, acceptedAtMs, replayed);
+  }
+
   get id(): Buffer {
     return idAt(this.#block.idBase, this.offset - this.#block.origin);
   }

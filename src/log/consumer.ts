@@ -3,7 +3,7 @@
  * is. Where records come from (memory, then disk) is asked of the log; writing cursors down is the log's business too.
  */
 import type { Backlog, RecordSource, TakeLimits } from "../delivery/source.js";
-import type { LogRecord, Offset } from "../record.js";
+import type { LogRecord, Offset, Routing } from "../record.js";
 import type { AcceptedAt, BlockRecord, ReadPosition, RecordBlock } from "./block.js";
 import type { Cursor } from "./cursor.js";
 import { RangeSet } from "./ranges.js";
@@ -59,6 +59,8 @@ export class LogConsumer implements RecordSource {
   #version = 0;
   #settledVersion = 0;
   settle: (() => Promise<void>) | undefined;
+  /** What this reader sees of a routing; undefined: all of it. */
+  view: ((routing: Routing) => Routing) | undefined;
 
   /** Next offset to look at for `take`. */
   #head: number;
@@ -254,7 +256,7 @@ export class LogConsumer implements RecordSource {
     const block = this.#block;
     if (block === undefined) return undefined;
     for (;;) {
-      const record = block.read(this.#position!, this.#head, this.#log.acceptedAt);
+      const record = this.#read(block, this.#position!, this.#head);
       if (record === undefined) return undefined;
       const { offset } = record;
       if (offset < this.#head) continue;
@@ -263,6 +265,11 @@ export class LogConsumer implements RecordSource {
       if (!this.#taken.has(offset) && !this.isConfirmed(offset)) return record;
       this.#passHole(from, offset);
     }
+  }
+
+  #read(block: RecordBlock, position: ReadPosition, from: number): BlockRecord | undefined {
+    const record = block.read(position, from, this.#log.acceptedAt);
+    return record === undefined || this.view === undefined ? record : record.routed(this.view(record.routing));
   }
 
   #untilChanged(signal: AbortSignal): Promise<void> {
@@ -396,7 +403,7 @@ export class LogConsumer implements RecordSource {
       if (block === undefined) return;
       const position = block.start();
       for (;;) {
-        const record = block.read(position, offset, this.#log.acceptedAt);
+        const record = this.#read(block, position, offset);
         if (record === undefined) break;
         if (record.offset < offset) continue;
         offset = record.offset + 1;

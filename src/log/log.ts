@@ -187,15 +187,25 @@ export class Log {
    * damage may have swallowed its place: then behind the damage.
    */
   addConsumer(id: string): LogConsumer {
-    const { newcomerOffset, nextOffset } = this.found;
-    const offset = newcomerOffset < nextOffset ? newcomerOffset : this.nextOffset;
     const known = this.#consumers.get(id);
-    return known ?? this.#attach(id, this.#orphans.get(id) ?? { offset, ranges: [], state: undefined });
+    const place = this.#orphans.get(id) ?? { offset: this.#newcomerOffset, ranges: [], state: undefined };
+    return known ?? this.#attach(id, place);
   }
 
   /** Consumers that nobody has opened in this life, with their place. */
   get orphans(): Cursors {
     return this.#orphans;
+  }
+
+  /** Gives one that nobody knows yet its place at the present, as an orphan: what comes from now on waits for it. */
+  reserve(id: string): void {
+    if (this.#consumers.has(id) || this.#orphans.has(id)) return;
+    this.#orphans.set(id, { offset: this.#newcomerOffset, ranges: [], state: undefined });
+  }
+
+  get #newcomerOffset(): number {
+    const { newcomerOffset, nextOffset } = this.found;
+    return newcomerOffset < nextOffset ? newcomerOffset : this.nextOffset;
   }
 
   /** Closes a consumer: it keeps its place as an orphan. */

@@ -6,7 +6,9 @@ import type { DeadLetters } from "../delivery/dead-letters.js";
 import type { Routing } from "../record.js";
 import type { Transform, TransformContext } from "../transform.js";
 import { type ExporterStatus, Member, type MemberOptions, settled } from "./member.js";
+import { viewOf } from "./member-routing.js";
 import { type Done, Queue } from "./queue.js";
+import { NotAcceptedError } from "./limits.js";
 import type { LogStore } from "./log-store.js";
 import type { FlushSettings } from "./settings.js";
 
@@ -72,11 +74,20 @@ export class Pool {
     return this.queue.orphans;
   }
 
+  /** Gives a member that is not known yet its place at once; it is opened later. */
+  reserve(id: string): void {
+    if (this.#closed === undefined) this.queue.log.reserve(id);
+  }
+
   /** Opens a member: a known one goes on where it was, a new one starts at the present. */
   addMember(options: MemberOptions): Promise<Member> {
     return this.#inTurn(async () => {
       const known = this.#members.get(options.id);
       if (known !== undefined) return known;
+      if (this.#closed !== undefined) throw new NotAcceptedError("closed", "The pool is closed.");
+      const consumer = this.queue.consumer(options.id);
+      consumer.view = viewOf(options.id);
+      await consumer.findOldest();
       const deadLetters = await this.#store.openDeadLetters(`${this.id}/${options.id}`, options.flush);
       const member = Member.open(this.#store, this.queue, deadLetters, options);
       this.#members.set(options.id, member);
