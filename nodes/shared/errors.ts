@@ -18,6 +18,8 @@ export type NodeErrorCode =
   | "no-data"
   /** The message names no usable destination. */
   | "no-destination"
+  /** The dialog names an environment variable that has no value. */
+  | "no-variable"
   /** `msg.resilient` asks for something that does not exist. */
   | "unknown-command";
 

@@ -33,6 +33,8 @@ export interface ExporterKind {
   routingOf(message: NodeMessageInFlow): Routing | Promise<Routing>;
   /** A few words about the destination for the status: "120 of 1000 lines". Empty: nothing to say. */
   note?(): string;
+  /** What the user should not forget, always shown: "certificate not checked". Empty: nothing. */
+  readonly warning?: string;
 }
 
 export interface ExporterOptions {
@@ -205,7 +207,8 @@ export class ExporterNode implements RuntimeUser {
   #onStatus(status: ExporterStatus): void {
     if (status.problem !== undefined) this.#problemLog.add(status.problem.code, status.problem.message);
     if (status.storage !== undefined) this.#problemLog.add("storage", status.storage.message);
-    this.#show(statusOf(status, this.#options.text, this.#options.kind.note?.()));
+    const { kind, text } = this.#options;
+    this.#show(statusOf(status, text, kind.note?.(), kind.warning));
   }
 
   #onRejected(payload: unknown, rejection: Rejection, routing: Routing): void {

@@ -15,12 +15,18 @@ export class RoutingCache {
 
   /** The routing of a message: its topic, and what the exporter itself looked up (`file` for a file exporter). */
   of(field: string, where: string | undefined, message: NodeMessage): Routing {
+    return this.with(where === undefined ? {} : { [field]: where }, message);
+  }
+
+  /** The same for several fields; a cache is for one set of them, always in the same order. */
+  with(fields: Routing, message: NodeMessage): Routing {
     const { topic } = message;
     const hasTopic = typeof topic === "string" && topic !== "" && topic.length <= MAX_TOPIC_LENGTH;
-    const key = `${where ?? ""}\0${hasTopic ? topic : ""}`;
+    let key = hasTopic ? topic : "";
+    for (const name in fields) key += `\0${name}\0${fields[name]}`;
     let routing = this.#routings.get(key);
     if (routing === undefined) {
-      routing = { ...(where === undefined ? {} : { [field]: where }), ...(hasTopic ? { topic } : {}) };
+      routing = { ...fields, ...(hasTopic ? { topic } : {}) };
       if (this.#routings.size >= MAX_ROUTINGS) this.#routings.clear();
       this.#routings.set(key, routing);
     }

@@ -7,10 +7,14 @@ import type { ExporterStatus } from "../../src/runtime/exporter.js";
 /** Looks up a text of `flush-settings.json`, in the language that Node-RED runs in. */
 export type Translate = (key: string, values?: Record<string, string | number>) => string;
 
-/** @param note what the kind of exporter adds about its destination */
-export function statusOf(status: ExporterStatus, text: Translate, note = ""): NodeStatus {
+/**
+ * @param note what the kind of exporter adds about its destination
+ * @param warning what is always shown, whatever the state
+ */
+export function statusOf(status: ExporterStatus, text: Translate, note = "", warning = ""): NodeStatus {
   const waiting = waitingText(status, text);
-  const line = (key: string): string => joined([text(`status.${key}`), waiting, droppedText(status, text)]);
+  const rest = joined([droppedText(status, text), warning]);
+  const line = (key: string): string => joined([text(`status.${key}`), waiting, rest]);
 
   if (status.storage !== undefined) return { fill: "red", shape: "ring", text: line("storage") };
   if (status.problem?.configuration === true) return { fill: "red", shape: "ring", text: line("config") };
@@ -19,9 +23,9 @@ export function statusOf(status: ExporterStatus, text: Translate, note = ""): No
   if (status.circuit === "halfOpen") return { fill: "yellow", shape: "dot", text: line("trying") };
   if (status.problem !== undefined) return { fill: "yellow", shape: "dot", text: line("held") };
   if (status.waiting > 0) {
-    return { fill: "green", shape: "dot", text: joined([waiting, note, droppedText(status, text)]) };
+    return { fill: "green", shape: "dot", text: joined([waiting, note, rest]) };
   }
-  return { fill: "green", shape: "dot", text: joined([text("status.ready"), note, droppedText(status, text)]) };
+  return { fill: "green", shape: "dot", text: joined([text("status.ready"), note, rest]) };
 }
 
 /** "12 waiting, oldest 3 min"; empty when nothing waits. */

@@ -1,0 +1,108 @@
+/**
+ * `resilient-mongodb`: each record becomes a document. How it gets there once is the engine's MongoDB target.
+ */
+import type { Node, NodeAPI, NodeDef } from "node-red";
+import { collectionProblem, databaseProblem } from "../../src/names.js";
+import { checkMongoOptions, splitUri } from "../../src/targets/mongodb/options.js";
+import { MongoTarget } from "../../src/targets/mongodb/target.js";
+import { testConnection } from "../../src/targets/mongodb/test-connection.js";
+import { becomeExporter } from "../shared/become-exporter.js";
+import { type RawConfig, textOf } from "../shared/config.js";
+import { credentialsOf, rememberDeployed, serveConnectionTest } from "../shared/connection-test.js";
+import { destinationName, evaluateAll, nameFrom, standingName } from "../shared/destination-name.js";
+import { environmentOf } from "../shared/environment.js";
+import type { ExporterKind } from "../shared/exporter-node.js";
+import { RoutingCache } from "../shared/routing-cache.js";
+import {
+  MONGO_SECRETS,
+  checkMongoSettings,
+  isUnverified,
+  mongoConnection,
+  mongoDocuments,
+  mongoPlace,
+} from "./mongodb-settings.js";
+
+const TYPE = "resilient-mongodb";
+
+export default function register(RED: NodeAPI): void {
+  function ResilientMongodb(this: Node, config: NodeDef): void {
+    RED.nodes.createNode(this, config);
+    becomeExporter(RED, this, config, () => mongoExporter(RED, this, config as unknown as RawConfig));
+  }
+
+  RED.nodes.registerType(TYPE, ResilientMongodb, {
+    credentials: {
+      user: { type: "text" },
+      password: { type: "password" },
+      key: { type: "password" },
+      passphrase: { type: "password" },
+    },
+  });
+
+  serveConnectionTest(RED, {
+    type: TYPE,
+    secrets: MONGO_SECRETS,
+    placeOf: mongoPlace,
+    async test(config, credentials, resolve, signal) {
+      const { settings } = checkMongoSettings(config, resolve);
+      const connection = mongoConnection(config, settings, credentials, resolve);
+      const [database, collection] = [fixedName("database"), fixedName("collection")];
+      const place = database === "" || collection === "" ? undefined : { database, collection };
+      const { ok, message, details } = await testConnection(connection, signal, place);
+      return { ok, messages: [message, ...details] };
+
+      function fixedName(field: string): string {
+        return textOf(config, `${field}Type`, "str") === "str" ? resolve(textOf(config, field).trim()) : "";
+      }
+    },
+  });
+}
+
+/** @throws when the dialog's values do not suffice, or an expression cannot be read */
+function mongoExporter(RED: NodeAPI, node: Node, config: RawConfig): ExporterKind {
+  const resolve = environmentOf(RED, node);
+  const credentials = credentialsOf(node, resolve);
+  rememberDeployed(node, config, credentials);
+  const { settings, problems } = checkMongoSettings(config, resolve);
+  for (const { message } of problems) node.warn(message);
+  const connection = mongoConnection(config, settings, credentials, resolve);
+  if (splitUri(textOf(config, "uri")).uri !== textOf(config, "uri")) node.warn(RED._("warning.secretInAddress"));
+
+  const database = destinationName(RED, node, config, resolve, "database", "database name");
+  const collection = destinationName(RED, node, config, resolve, "collection", "collection name");
+  const options = checkMongoOptions({
+    ...mongoDocuments(settings),
+    connection,
+    database: standingName(database),
+    collection: standingName(collection),
+  });
+  // A fixed name is not kept with the record: whoever mends it in the dialog means the records that wait as well.
+  const fromMessages = [database, collection].filter(({ value }) => value.kind !== "fixed");
+  const routings = new RoutingCache();
+  return {
+    target: () => new MongoTarget(options),
+    routesLater: fromMessages.some(({ value }) => value.kind === "later"),
+    routingOf: (message) => {
+      const found = evaluateAll(
+        fromMessages.map(({ value }) => value),
+        message,
+      );
+      return found instanceof Promise
+        ? found.then((given) => routings.with(namesIn(given), message))
+        : routings.with(namesIn(found), message);
+    },
+    warning: isUnverified(connection) ? RED._("warning.unverified") : "",
+  };
+
+  function namesIn(given: readonly unknown[]): Record<string, string> {
+    const names: Record<string, string> = {};
+    for (const [i, name] of fromMessages.entries()) {
+      if (name === database) names["database"] = nameFrom(given[i], name, databaseProblem);
+      else
+        names["collection"] = nameFrom(given[i], name, (text) =>
+          collectionProblem(names["database"] ?? options.database, text),
+        );
+    }
+    return names;
+  }
+}
