@@ -74,6 +74,7 @@ export class LogConsumer implements RecordSource {
   #taking = false;
   readonly #listeners = new Set<() => void>();
   #marks: Mark[] = [];
+  #dropped = 0;
 
   constructor(id: string, cursor: Cursor, log: ConsumerLog, source: BlockSource) {
     this.id = id;
@@ -335,6 +336,18 @@ export class LogConsumer implements RecordSource {
     this.#taken.remove(start, to);
     this.#afterConfirm(undefined);
     return skipped;
+  }
+
+  /** As `skip`, for records that had to be given up: counted. */
+  drop(from: number, to: number): number {
+    const dropped = this.skip(from, to);
+    this.#dropped += dropped;
+    return dropped;
+  }
+
+  /** Records of this life that were given up although this reader still needed them. */
+  get dropped(): number {
+    return this.#dropped;
   }
 
   /** Offsets without a record are done for everyone; in front of a record that is taken, its confirmation says so. */

@@ -410,7 +410,7 @@ export class Log {
   dropBelow(offset: number): number {
     const end = Math.min(offset, this.nextOffset);
     let dropped = 0;
-    for (const consumer of this.#consumers.values()) dropped += consumer.skip(consumer.offset, end);
+    for (const consumer of this.#consumers.values()) dropped += consumer.drop(consumer.offset, end);
     for (const [id, { offset: cursor, ranges, state }] of this.#orphans) {
       if (cursor >= end) continue;
       dropped += end - cursor;
@@ -425,7 +425,7 @@ export class Log {
     const block = this.#tail.oldestUnwritten;
     if (block === undefined) return 0;
     let dropped = 0;
-    for (const consumer of this.#consumers.values()) dropped += consumer.skip(block.first, block.last + 1);
+    for (const consumer of this.#consumers.values()) dropped += consumer.drop(block.first, block.last + 1);
     this.#tail.discard(block);
     return dropped;
   }

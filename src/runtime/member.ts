@@ -32,6 +32,8 @@ export interface ExporterStatus {
   /** In this life. */
   readonly delivered: number;
   readonly dropped: number;
+  /** Messages of this life that the transform gave nothing for. */
+  readonly filtered: number;
   /** Records wait on disk, not only in memory. */
   readonly onDisk: boolean;
 }
@@ -110,7 +112,7 @@ export class Member {
     const oldest = backlog.oldestAcceptedAtMs;
     const isDown = circuit.kind === "open" || circuit.kind === "halfOpen";
     const waits = isDown || (held.length > 0 && backlog.records > 0);
-    const { storage, dropped } = this.#queue;
+    const { storage, isShared, dropped, filtered } = this.#queue;
     return {
       waiting: backlog.records,
       waitingBytes: backlog.bytes,
@@ -131,7 +133,9 @@ export class Member {
           : { message: storage.message, code: (storage as NodeJS.ErrnoException).code ?? "storage" },
       deadLetters: this.#deadLetters.count,
       delivered: counters.delivered + counters.duplicates,
-      dropped: counters.dropped + dropped.newest + dropped.oldest + dropped.aged,
+      // What the entry of a pool did not take is no member's loss alone: the pool shows it.
+      dropped: counters.dropped + this.#consumer.dropped + (isShared ? 0 : dropped.newest),
+      filtered: isShared ? 0 : filtered,
       onDisk: this.#queue.log.segmentCount > 0,
     };
   }

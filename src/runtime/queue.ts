@@ -121,6 +121,11 @@ export class Queue {
     this.#parts.setAside(payload, routing, rejection).then(told, told);
   }
 
+  /** The queue of a pool: it has members that come and go. */
+  get isShared(): boolean {
+    return this.#parts.consumers.length === 0;
+  }
+
   /** How many messages the transform gave nothing for. */
   get filtered(): number {
     return this.#filtered;

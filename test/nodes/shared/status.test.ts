@@ -24,6 +24,7 @@ const IDLE: ExporterStatus = {
   deadLetters: 0,
   delivered: 0,
   dropped: 0,
+  filtered: 0,
   onDisk: false,
 };
 
