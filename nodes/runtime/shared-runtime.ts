@@ -7,7 +7,7 @@ import type { Runtime } from "../../src/runtime/runtime.js";
 import { asError } from "../shared/errors.js";
 
 /** What the nodes use of the engine's runtime; the tests of the nodes script it. */
-export type RuntimeHandle = Pick<Runtime, "openExporter" | "close">;
+export type RuntimeHandle = Pick<Runtime, "openExporter" | "openPool" | "hasLeft" | "close">;
 
 export interface RuntimeUser {
   /** The runtime is open, once. */

@@ -1,18 +1,23 @@
 /**
- * What all exporter nodes have in common, from the first message to the last: messages are accepted in order as soon
- * as the queue is open, the node shows how the queue is doing, rejected records reach Catch nodes, and closing hands
- * over everything before Node-RED's deadline. Reading the dialog's values is `become-exporter.ts`.
+ * What all exporter nodes have in common: what of a message is the data and where it goes, how the node shows the state
+ * of its deliveries, and that rejected records reach Catch nodes. The way into its queue is `entry.ts`; reading the
+ * dialog's values is `become-exporter.ts`.
  */
 import type { Node, NodeMessageInFlow, NodeStatus } from "node-red";
-import type { Clock, Timer } from "../../src/clock.js";
+import type { Clock } from "../../src/clock.js";
 import type { DeliveryEvent } from "../../src/delivery/events.js";
 import type { Routing } from "../../src/record.js";
 import type { Exporter, ExporterStatus } from "../../src/runtime/exporter.js";
+import type { MemberOptions } from "../../src/runtime/member.js";
 import type { FlushSettings } from "../../src/runtime/settings.js";
 import type { Rejection, Target } from "../../src/targets/target.js";
+import type { Transform } from "../../src/transform.js";
 import type { RuntimeHandle, RuntimeUser } from "../runtime/shared-runtime.js";
+import { combined } from "./combined-status.js";
+import { contextOf } from "./context.js";
+import { type Done, Entry, type Item, isCommand } from "./entry.js";
 import { NodeError, asError, rejectionFor } from "./errors.js";
-import { Intake } from "./intake.js";
+import { type FeedingPool, Places, type PoolMember, isStoredFor } from "./membership.js";
 import { ProblemLog } from "./problem-log.js";
 import { type Translate, statusOf } from "./status.js";
 import type { TypedValue } from "./typed-value.js";
@@ -22,7 +27,7 @@ export type ExporterHandle = Pick<Exporter, "send" | "status" | "flush" | "pause
 
 /** What a kind of exporter adds. */
 export interface ExporterKind {
-  /** Made each time that the queue is opened. */
+  /** Made each time that a queue is opened: its own, or that of a pool. */
   target(): Target;
   /** True when `routingOf` gives a promise. */
   readonly routesLater: boolean;
@@ -43,6 +48,8 @@ export interface ExporterOptions {
   /** What of a message is the data. */
   readonly data: TypedValue;
   readonly flush: FlushSettings;
+  /** Applied to what comes to the node itself, not through a pool. */
+  readonly transform?: Transform | undefined;
   /** Whether `msg.resilient` steers the exporter. Off: such a message is a record like any other. */
   readonly takesCommands: boolean;
   /** Most messages that wait in memory while the queue is opening. */
@@ -51,43 +58,40 @@ export interface ExporterOptions {
   /** A deep copy: what waits must not change when the flow goes on using the object. */
   readonly clone: <T extends object>(value: T) => T;
   readonly clock: Clock;
+  /** Resolves when the flows have started: pools know their members then. Default: at once. */
+  readonly flowsStarted?: Promise<void>;
 }
 
-/** A queue whose folder could not be opened is tried again, as the runtime itself is. */
-const RETRY_MS = 5_000;
-/** How long a closing node waits for what it still holds to be accepted; Node-RED gives it 15 s for everything. */
-const CLOSE_WAITS_MS = 4_000;
-
-type State =
-  | { readonly kind: "opening" }
-  | { readonly kind: "failed"; readonly error: Error }
-  | { readonly kind: "open"; readonly exporter: ExporterHandle }
-  | { readonly kind: "closed" };
-
-interface Item {
-  readonly payload: unknown;
-  readonly routing: Routing;
-}
-
-type Done = (error?: Error) => void;
-
-export class ExporterNode implements RuntimeUser {
+export class ExporterNode implements RuntimeUser, PoolMember {
+  readonly id: string;
+  readonly hasTransform: boolean;
   readonly #options: ExporterOptions;
   readonly #problemLog: ProblemLog;
-  readonly #intake: Intake<Item>;
+  readonly #entry: Entry<ExporterHandle>;
+  readonly #places: Places;
   #leave: () => void = () => undefined;
-  #state: State = { kind: "opening" };
-  #opening: Promise<void> = Promise.resolve();
-  #retry: Timer | undefined;
-  /** Called at each change of state; only closing waits for one. */
-  #onChange: () => void = () => undefined;
+  /** Of its own queue, as last heard. */
+  #own: ExporterStatus | undefined;
   #shown = "";
   #closed: Promise<void> | undefined;
 
   constructor(options: ExporterOptions) {
+    this.id = options.node.id;
+    this.hasTransform = options.transform !== undefined;
     this.#options = options;
+    this.#places = new Places(this.id);
     this.#problemLog = new ProblemLog(options.clock, (message) => options.node.warn(message));
-    this.#intake = new Intake((item, done) => this.#send(item, done), options.maxWaiting);
+    const { clone, clock, maxWaiting } = options;
+    this.#entry = new Entry<ExporterHandle>({
+      open: (runtime) => this.#open(runtime),
+      mayRest: options.flowsStarted === undefined ? undefined : (runtime) => this.#mayRest(runtime),
+      onOpen: (exporter) => this.#onStatus(exporter.status()),
+      onRest: () => this.#showStatus(),
+      onFailure: (error) => this.#onFailure(error),
+      maxWaiting,
+      clone,
+      clock,
+    });
     this.#show({ fill: "grey", shape: "ring", text: options.text("status.opening") });
   }
 
@@ -97,30 +101,56 @@ export class ExporterNode implements RuntimeUser {
   }
 
   onRuntimeOpen(runtime: RuntimeHandle): void {
-    if (this.#state.kind !== "closed") this.#opening = this.#open(runtime);
+    this.#entry.onRuntimeOpen(runtime);
   }
 
   onRuntimeFailure(error: Error): void {
-    this.#fail(error);
+    this.#entry.onRuntimeFailure(error);
+  }
+
+  get routesLater(): boolean {
+    return this.#options.kind.routesLater;
+  }
+
+  routingOf(message: NodeMessageInFlow): Routing | Promise<Routing> {
+    return this.#options.kind.routingOf(message);
   }
 
   /** Calls `done` when the record is as durable as the user asked, or with the reason why the message was not taken. */
   accept(message: NodeMessageInFlow, done: Done): void {
+    // A pool that we are a member of has sent it on: it waits for us there.
+    if (isStoredFor(message, this.id)) return done();
     if (this.#options.takesCommands && message["resilient"] !== undefined) {
       return this.#command(message["resilient"], done);
     }
-    if (this.#state.kind === "failed") return done(notOpen(this.#state.error));
-    if (this.#state.kind === "closed") return done(closedError());
+    const { refusal } = this.#entry;
+    if (refusal !== undefined) return done(refusal);
+    const { data, kind } = this.#options;
     try {
-      if (this.#options.data.kind === "later" || this.#options.kind.routesLater) {
-        this.#intake.add(this.#itemLater(this.#options.clone(message)), done);
-        return;
+      if (data.kind === "later" || kind.routesLater) {
+        this.#entry.take(this.#itemLater(this.#options.clone(message)), done);
+      } else {
+        const payload = present(data.evaluate(message));
+        this.#entry.take(this.#item(payload, kind.routingOf(message) as Routing, message), done);
       }
-      const item = { payload: this.#payloadOf(message), routing: this.#options.kind.routingOf(message) as Routing };
-      if (this.#intake.isClear) this.#send(item, done);
-      else this.#intake.add(this.#options.clone(item), done);
     } catch (error) {
       done(asError(error));
+    }
+  }
+
+  /** Delivers from a place in the pool's queue as well. */
+  join(pool: FeedingPool): void {
+    this.#places
+      .join(pool, () => this.#memberOptions())
+      .catch((error: unknown) => this.#problemLog.add("pool", asError(error).message));
+  }
+
+  async part(pool: FeedingPool): Promise<void> {
+    try {
+      await this.#places.leave(pool);
+    } finally {
+      if (this.#places.size === 0) this.#entry.wake();
+      this.#showStatus();
     }
   }
 
@@ -129,84 +159,71 @@ export class ExporterNode implements RuntimeUser {
     return (this.#closed ??= this.#close());
   }
 
-  #payloadOf(message: NodeMessageInFlow): unknown {
-    return present(this.#options.data.evaluate(message));
-  }
-
   async #itemLater(message: NodeMessageInFlow): Promise<Item> {
     const payload = present(await this.#options.data.evaluate(message));
-    return { payload, routing: await this.#options.kind.routingOf(message) };
+    return this.#item(payload, await this.#options.kind.routingOf(message), message);
   }
 
-  #send({ payload, routing }: Item, done: Done): void {
-    if (this.#state.kind === "open") this.#state.exporter.send(payload, routing, done);
-    else done(this.#state.kind === "failed" ? notOpen(this.#state.error) : closedError());
+  #item(payload: unknown, routing: Routing, message: NodeMessageInFlow): Item {
+    return this.hasTransform ? { payload, routing, context: contextOf(message) } : { payload, routing };
   }
 
+  /** In the pools too: it is this exporter that is steered, wherever its records wait. */
   #command(command: unknown, done: Done): void {
-    if (this.#state.kind !== "open") {
-      return done(this.#state.kind === "failed" ? notOpen(this.#state.error) : notOpen());
-    }
-    const { exporter } = this.#state;
-    switch (command) {
-      case "flush":
-        exporter.flush().then(() => done(), done);
-        return;
-      case "pause":
-        exporter.pause();
-        return done();
-      case "resume":
-        exporter.resume();
-        return done();
-      default:
-        return done(
-          new NodeError(
-            "unknown-command",
-            `msg.resilient must be "flush", "pause" or "resume", not ${shown(command)}.`,
-          ),
-        );
-    }
+    if (!isCommand(command)) return this.#entry.command(command, done);
+    const flushes = this.#places.handles.map((member) => member[command]());
+    this.#entry.command(command, (error) => {
+      Promise.all(flushes).then(() => done(error), done);
+    });
   }
 
-  async #open(runtime: RuntimeHandle): Promise<void> {
-    const { node, kind, flush } = this.#options;
-    try {
-      const exporter = await runtime.openExporter({
-        id: node.id,
-        target: kind.target(),
-        flush,
-        onStatus: (status) => this.#onStatus(status),
-        onRejected: ({ payload, rejection, routing }) => this.#onRejected(payload, rejection, routing),
-        onEvent: (event) => this.#onEvent(event),
-      });
-      // Closed while it was opening: nobody else knows of it.
-      if (this.#state.kind === "closed") return await exporter.close();
-      this.#change({ kind: "open", exporter });
-      this.#onStatus(exporter.status());
-      this.#intake.open();
-    } catch (error) {
-      this.#fail(asError(error));
-      if (this.#closed !== undefined) return;
-      this.#retry = this.#options.clock.after(RETRY_MS, () => this.onRuntimeOpen(runtime));
-    }
+  #open(runtime: RuntimeHandle): Promise<ExporterHandle> {
+    const { transform } = this.#options;
+    return runtime.openExporter({
+      ...this.#memberOptions(),
+      transform,
+      onStatus: (status) => this.#onStatus(status),
+    });
   }
 
-  #fail(error: Error): void {
-    if (this.#state.kind === "closed") return;
-    this.#change({ kind: "failed", error });
+  #memberOptions(): MemberOptions {
+    const { kind, flush } = this.#options;
+    return {
+      id: this.id,
+      target: kind.target(),
+      flush,
+      onStatus: (status) => this.#onHeard(status),
+      onRejected: ({ payload, rejection, routing }) => this.#onRejected(payload, rejection, routing),
+      onEvent: (event) => this.#onEvent(event),
+    };
+  }
+
+  /** What is fed by pools alone needs no queue of its own, unless something still waits there. */
+  async #mayRest(runtime: RuntimeHandle): Promise<boolean> {
+    await this.#options.flowsStarted;
+    return this.#places.size > 0 && !(await runtime.hasLeft(this.id));
+  }
+
+  #onFailure(error: Error): void {
     this.#problemLog.add("open", error.message);
     this.#show({ fill: "red", shape: "ring", text: this.#options.text("status.notOpen") });
-    this.#intake.refuse(notOpen(error));
-  }
-
-  #change(state: State): void {
-    this.#state = state;
-    this.#onChange();
   }
 
   #onStatus(status: ExporterStatus): void {
+    this.#own = status;
+    this.#onHeard(status);
+  }
+
+  #onHeard(status: ExporterStatus): void {
     if (status.problem !== undefined) this.#problemLog.add(status.problem.code, status.problem.message);
     if (status.storage !== undefined) this.#problemLog.add("storage", status.storage.message);
+    this.#showStatus();
+  }
+
+  #showStatus(): void {
+    if (this.#entry.refusal !== undefined) return; // that is what is shown
+    const status = combined([...(this.#own === undefined ? [] : [this.#own]), ...this.#places.statuses]);
+    if (status === undefined) return;
     const { kind, text } = this.#options;
     this.#show(statusOf(status, text, kind.note?.(), kind.warning));
   }
@@ -241,49 +258,20 @@ export class ExporterNode implements RuntimeUser {
   }
 
   async #close(): Promise<void> {
-    await this.#untilAccepted();
-    this.#retry?.cancel();
-    this.#intake.refuse(closedError());
-    const last = this.#state;
-    this.#change({ kind: "closed" });
     try {
-      await this.#opening;
-      if (last.kind === "open") await last.exporter.close();
+      const results = await Promise.allSettled([this.#entry.close(), this.#places.leaveAll()]);
+      const failed = results.find((result) => result.status === "rejected");
+      if (failed !== undefined) throw failed.reason;
     } finally {
       this.#leave();
     }
   }
-
-  /** What came while the queue was opening, or waits for its expression, is worth a moment; but not the deadline. */
-  async #untilAccepted(): Promise<void> {
-    let timer!: Timer;
-    const tooLate = new Promise<void>((resolve) => (timer = this.#options.clock.after(CLOSE_WAITS_MS, resolve)));
-    if (this.#state.kind === "opening") {
-      await Promise.race([tooLate, new Promise<void>((resolve) => (this.#onChange = resolve))]);
-    }
-    await Promise.race([tooLate, this.#intake.drained()]);
-    timer.cancel();
-  }
 }
 
-function present(payload: unknown): unknown {
+export function present(payload: unknown): unknown {
   if (payload !== undefined) return payload;
   throw new NodeError(
     "no-data",
     "The message holds nothing to send: the property or expression chosen as data gave nothing.",
   );
-}
-
-function notOpen(cause?: Error): NodeError {
-  if (cause === undefined) return new NodeError("not-open", "The queue is not open yet.");
-  return new NodeError("not-open", `The queue could not be opened: ${cause.message}`, { cause });
-}
-
-function closedError(): NodeError {
-  return new NodeError("closed", "The node was closed before the message was accepted.");
-}
-
-/** Text from a message, short enough for a log line. */
-function shown(value: unknown): string {
-  return typeof value === "string" ? JSON.stringify(value.slice(0, 40)) : typeof value;
 }

@@ -32,6 +32,10 @@ export class Intake<T> {
     return this.#isOpen && this.#waiting.size === 0;
   }
 
+  get isEmpty(): boolean {
+    return this.#waiting.size === 0;
+  }
+
   add(item: T | Promise<T>, done: (error?: Error) => void): void {
     // A failure is told in its turn, by #drain; until then it is not "unhandled".
     if (item instanceof Promise) item.catch(() => undefined);

@@ -12,7 +12,7 @@ import { parseSegmentName } from "../log/frame.js";
 import { type FolderLock, lockFolder } from "../log/lock.js";
 import type { Log } from "../log/log.js";
 import { Exporter, type ExporterOptions } from "./exporter.js";
-import { folderNameOf, identityOf, idOf, LOGS } from "./folder.js";
+import { DEAD, folderNameOf, identityOf, idOf, LOGS } from "./folder.js";
 import { LogStore, type StoreEvent } from "./log-store.js";
 import { adoptOrphan, bytesIn, exportOrphan, inspectOrphan, type OrphanQueue } from "./orphans.js";
 import { Pool, type PoolOptions } from "./pool.js";
@@ -136,6 +136,13 @@ export class Runtime {
     }
     await this.#countOrphans();
     return opened;
+  }
+
+  /** Whether an earlier life has left something under this id: records that wait, or rejected ones. */
+  async hasLeft(id: string): Promise<boolean> {
+    const folders = [LOGS, DEAD].map((kind) => join(this.folder, kind, folderNameOf(id)));
+    const sizes = await Promise.all(folders.map((folder) => bytesIn(folder, this.#files)));
+    return sizes.some((bytes) => bytes > 0);
   }
 
   /** Queues whose node is not there (any more, or not yet), with what waits in them. */

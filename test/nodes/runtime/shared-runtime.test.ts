@@ -9,6 +9,12 @@ class ScriptedRuntime implements RuntimeHandle {
   openExporter(): never {
     throw new Error("not scripted");
   }
+  openPool(): never {
+    throw new Error("not scripted");
+  }
+  hasLeft(): never {
+    throw new Error("not scripted");
+  }
   close(): Promise<void> {
     this.isClosed = true;
     return Promise.resolve();

@@ -24,6 +24,7 @@ const READY: ExporterStatus = {
   deadLetters: 0,
   delivered: 0,
   dropped: 0,
+  filtered: 0,
   onDisk: false,
 };
 
@@ -87,6 +88,8 @@ class Bench {
         await options.opening;
         return this.exporter as unknown as Awaited<ReturnType<RuntimeHandle["openExporter"]>>;
       },
+      openPool: () => assert.fail("not scripted"),
+      hasLeft: () => Promise.resolve(false),
       close: () => Promise.resolve(),
     };
     this.node = new ExporterNode({
