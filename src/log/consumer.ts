@@ -149,6 +149,7 @@ export class LogConsumer implements RecordSource {
           if (first.offset > (this.#marks.at(-1)?.offset ?? -1)) this.#mark(first.offset, first.acceptedAtMs);
           return batch.records;
         }
+        signal.throwIfAborted();
         await this.#untilChanged(signal);
       }
     } finally {
@@ -161,7 +162,8 @@ export class LogConsumer implements RecordSource {
     try {
       while (!batch.isFull && this.#mayReadAhead()) {
         this.#takeFromBlock(batch);
-        if (batch.isFull || !(await this.#nextBlock(signal))) break;
+        // Called off: what is taken already is given. Giving it back would mean to read it again.
+        if (batch.isFull || signal.aborted || !(await this.#nextBlock(signal))) break;
       }
     } catch (error) {
       this.release(batch.records);
@@ -226,11 +228,10 @@ export class LogConsumer implements RecordSource {
 
   /** Goes to the block that has the next record; false when there is none yet. */
   async #nextBlock(signal: AbortSignal): Promise<boolean> {
-    while (this.#head < this.#log.nextOffset) {
+    while (this.#head < this.#log.nextOffset && !signal.aborted) {
       const head = this.#head;
       const next = this.#log.nextOffset;
       const block = await this.#log.blockAt(head, this.#source);
-      signal.throwIfAborted();
       if (head !== this.#head) continue; // something was given back meanwhile: look again from there
       if (block === this.#block && block !== undefined) return false; // read to its end: nothing was appended since
       if (block === undefined) {
@@ -385,9 +386,17 @@ export class LogConsumer implements RecordSource {
   #seek(head: number): void {
     this.#head = head;
     this.#forgetPassedOver(({ offset }) => offset >= head); // they are read again
+    this.#held = undefined;
+    if (this.#block !== undefined && head >= this.#block.first && head <= this.#block.last) {
+      this.#position = this.#block.start();
+    } else {
+      this.#leaveBlock();
+    }
+  }
+
+  #leaveBlock(): void {
     this.#block = undefined;
     this.#position = undefined;
-    this.#held = undefined;
   }
 
   #forgetPassedOver(which: (record: BlockRecord) => boolean): void {
@@ -445,6 +454,7 @@ export class LogConsumer implements RecordSource {
   /** Lets go of files. */
   close(): Promise<void> {
     this.#seek(this.#head);
+    this.#leaveBlock();
     return this.#source.close();
   }
 }
