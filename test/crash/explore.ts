@@ -25,6 +25,8 @@ export interface ExploreOptions {
   readonly seed: number;
   /** Stops after about this many crash states. */
   readonly states: number;
+  /** The kind of day; each time another by default. */
+  readonly scenario?: string;
   readonly onProgress?: (states: number) => void;
 }
 
@@ -132,7 +134,7 @@ export class Explorer {
   async run(): Promise<Explored> {
     let reported = 0;
     while (this.result.states < this.#options.states) {
-      const scenario = pickScenario(this.#random);
+      const scenario = pickScenario(this.#random, this.#options.scenario);
       this.#forged = scenario.forged ? await forgedBlock(scenario) : undefined;
       const oracle = new Oracle();
       for (const id of USUAL) oracle.addConsumer(id);
@@ -327,7 +329,7 @@ export class Explorer {
     if (id === undefined) return;
     const consumer = log.consumer(id);
     if (consumer.untaken === 0) return;
-    const records = await takeNow(consumer, 1 + this.#pick(8));
+    const records = await takeNow(consumer, 1 + this.#pick(scenario.take));
     // A part is confirmed, the rest given back: a partial failure.
     const all = this.#chance(0.6);
     const confirmed = records.filter(() => all || this.#chance(0.6));
@@ -363,6 +365,7 @@ export class Explorer {
     for (const id of ids) found.set(id, await this.#readAll(log, id));
     if (this.#chance(0.25)) await this.#openAgain(scenario, disk, log, found);
     if (disk.changes !== changes) throw new Violation("opening changed the disk");
+    if (aftermath === undefined) oracle.checkShared(found);
     for (const [id, numbers] of found) {
       const isPlaced = log.found.cursors.has(id) || log.found.tornBytes === 0;
       missing += oracle.check(id, numbers, crash, aftermath, isPlaced);

@@ -8,7 +8,7 @@ import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { build } from "./build.js";
 import type { Explored, Profile } from "./explore.js";
-import { MUTANTS } from "./mutants.js";
+import { faultOptions, MUTANTS } from "./mutants.js";
 import { type Job, runAll } from "./pool.js";
 
 /** States of one seed: an exploration is repeated by its seed alone, so it should not take long. */
@@ -68,8 +68,9 @@ async function enumerate(states: number): Promise<void> {
 async function plantFaults(): Promise<void> {
   const faults = MUTANTS.filter(({ name }) => values.only === undefined || values.only.split(",").includes(name));
   const built = await build(faults);
-  const jobs = faults.map(({ name, profile = "posix", states = 20_000 }): Job => {
-    const task = { crashFolder: built.crashFolder(name), options: { profile, seed, states } };
+  const jobs = faults.map((fault): Job => {
+    const { name } = fault;
+    const task = { crashFolder: built.crashFolder(name), options: faultOptions(fault, seed) };
     const onDone: Job["onDone"] = (result) => {
       const message = result.kind === "violation" ? result.message.split("\n")[0] : "";
       if (result.kind === "clean") process.exitCode = 1;

@@ -2,7 +2,7 @@
  * Faults to plant in the log, one at a time, to show that the exploration can fail: each breaks one rule of FORMAT.md,
  * and each must be found.
  */
-import type { Profile } from "./explore.js";
+import type { ExploreOptions, Profile } from "./explore.js";
 
 export interface Edit {
   /** In `src/log`. */
@@ -19,12 +19,27 @@ export interface PlantedFault {
   readonly edits: readonly Edit[];
   /** Where it is found sooner; posix by default. */
   readonly profile?: Profile;
+  /** The kind of day that shows it. */
+  readonly scenario?: string;
   /** States within which it must be found. */
   readonly states?: number;
 }
 
+/** What to explore to find a fault. */
+export function faultOptions(
+  { profile = "posix", states = 40_000, scenario }: PlantedFault,
+  seed: number,
+): Omit<ExploreOptions, "onProgress"> {
+  return { profile, states, seed, ...(scenario === undefined ? {} : { scenario }) };
+}
+
 function fault(rule: number, name: string, ...edits: Edit[]): PlantedFault {
   return { rule, name, edits };
+}
+
+/** Only some days show this one soon. */
+function on(scenario: string, planted: PlantedFault): PlantedFault {
+  return { ...planted, scenario };
 }
 
 function edit(file: string, find: string, replace: string): Edit {
@@ -69,23 +84,29 @@ export const MUTANTS: readonly PlantedFault[] = [
       "    writer.segment.growing = false;",
     ),
   ),
-  fault(
-    4,
-    "create-on-dirty-dir",
-    edit("log.ts", "      if (this.#folderDirty) await this.#syncFolder();\n      const base", "      const base"),
+  on(
+    "failing disk",
+    fault(
+      4,
+      "create-on-dirty-dir",
+      edit("log.ts", "      if (this.#folderDirty) await this.#syncFolder();\n      const base", "      const base"),
+    ),
   ),
   fault(
     5,
     "no-dirsync",
     edit("log.ts", "      if (this.#folderDirty) await this.#syncFolder();\n    } catch", "    } catch"),
   ),
-  fault(
-    6,
-    "cursor-after",
-    edit(
-      "log.ts",
-      "packed.unshift(await packCursors(BLOCK_KINDS.cursors",
-      "packed.push(await packCursors(BLOCK_KINDS.cursors",
+  on(
+    "members",
+    fault(
+      6,
+      "cursor-after",
+      edit(
+        "log.ts",
+        "packed.unshift(await packCursors(BLOCK_KINDS.cursors",
+        "packed.push(await packCursors(BLOCK_KINDS.cursors",
+      ),
     ),
   ),
   fault(
@@ -102,56 +123,66 @@ export const MUTANTS: readonly PlantedFault[] = [
       "const body = this.#snapshotBody(new Map([...changes].filter((change) => change[1] !== null)) as Cursors);",
     ),
   ),
-  fault(
-    8,
-    "short-is-ok",
-    edit(
-      "segment.ts",
-      "this.#unfinished = bytes === this.#unfinished!.length ? undefined : this.#unfinished!.subarray(bytes);",
-      "this.#unfinished = undefined;",
+  on(
+    "full disk",
+    fault(
+      8,
+      "short-is-ok",
+      edit(
+        "segment.ts",
+        "this.#unfinished = bytes === this.#unfinished!.length ? undefined : this.#unfinished!.subarray(bytes);",
+        "this.#unfinished = undefined;",
+      ),
     ),
   ),
-  fault(
-    8,
-    "overwrite-short",
-    edit(
-      "segment.ts",
-      "    await this.finish();\n",
-      "    try {\n      await this.finish();\n    } catch (error) {\n      this.#position = this.#wholeEnd;\n      this.#unfinished = undefined;\n      throw error;\n    }\n",
-    ),
-    edit(
-      "log.ts",
-      "    if (this.#unfinished === undefined || writer === undefined) return;",
-      "    if (writer === undefined || this.#unfinished !== undefined) {\n      this.#unfinished = undefined;\n      return;\n    }\n    if (this.#unfinished === undefined) return;",
-    ),
-  ),
-  fault(
-    9,
-    "retry-eio",
-    edit(
-      "log.ts",
-      "      await this.#abandon();\n      throw new StorageError(`The queue could not be synced",
-      "      throw new StorageError(`The queue could not be synced",
+  on(
+    "full disk",
+    fault(
+      8,
+      "overwrite-short",
+      edit(
+        "segment.ts",
+        "    await this.finish();\n",
+        "    try {\n      await this.finish();\n    } catch (error) {\n      this.#position = this.#wholeEnd;\n      this.#unfinished = undefined;\n      throw error;\n    }\n",
+      ),
+      edit(
+        "log.ts",
+        "    if (this.#unfinished === undefined || writer === undefined) return;",
+        "    if (writer === undefined || this.#unfinished !== undefined) {\n      this.#unfinished = undefined;\n      return;\n    }\n    if (this.#unfinished === undefined) return;",
+      ),
     ),
   ),
-  fault(
-    9,
-    "free-after-write",
-    edit(
-      "log.ts",
-      "    this.#tail.wrote(blocks, upTo, end);\n",
-      "    this.#tail.wrote(blocks, upTo, end);\n    this.#tail.synced(end);\n",
+  on(
+    "failing disk",
+    fault(
+      9,
+      "retry-eio",
+      edit(
+        "log.ts",
+        "      await this.#abandon();\n      throw new StorageError(`The queue could not be synced",
+        "      throw new StorageError(`The queue could not be synced",
+      ),
     ),
   ),
-  fault(
-    9,
-    "carry-unsaid",
-    edit("log.ts", "    this.#tail.unwrite();\n    this.#carries = true;", "    this.#tail.unwrite();"),
+  on(
+    "failing disk",
+    fault(
+      9,
+      "free-after-write",
+      edit(
+        "log.ts",
+        "    this.#tail.wrote(blocks, upTo, end);\n",
+        "    this.#tail.wrote(blocks, upTo, end);\n    this.#tail.synced(end);\n",
+      ),
+    ),
   ),
-  fault(
-    9,
-    "write-on-after-eio",
-    edit("log.ts", `const MAY_CONTINUE = ["ENOSPC"`, `const MAY_CONTINUE = ["EIO", "EROFS", "ENOSPC"`),
+  on(
+    "failing disk",
+    fault(
+      9,
+      "carry-unsaid",
+      edit("log.ts", "    this.#tail.unwrite();\n    this.#carries = true;", "    this.#tail.unwrite();"),
+    ),
   ),
   fault(
     10,
@@ -162,18 +193,26 @@ export const MUTANTS: readonly PlantedFault[] = [
       "    let any = false;\n    for (const consumer of this.#consumers.values()) any ||= consumer.isConfirmed(offset);\n    if (!any) return false;\n",
     ),
   ),
-  fault(
-    10,
-    "elide-orphans",
-    edit(
-      "log.ts",
-      "    for (const cursor of this.#orphans.values()) if (!isConfirmedBy(cursor, offset)) return false;\n",
-      "",
+  on(
+    "members",
+    fault(
+      10,
+      "elide-orphans",
+      edit(
+        "log.ts",
+        "    for (const cursor of this.#orphans.values()) if (!isConfirmedBy(cursor, offset)) return false;\n",
+        "",
+      ),
     ),
   ),
   fault(
     10,
     "contiguous",
+    edit(
+      "consumer.ts",
+      "const { coversFrom, offset } = record as BlockRecord;",
+      "const { offset } = record as BlockRecord;\n      const coversFrom = offset;",
+    ),
     edit(
       "consumer.ts",
       "    if (this.#confirmed.firstGap(Math.max(from, this.#cursor)) >= to) return;\n",
@@ -198,7 +237,7 @@ export const MUTANTS: readonly PlantedFault[] = [
       "return { offset: [...this.#confirmed].at(-1)?.to ?? this.#cursor, ranges: [], state: this.#state };",
     ),
   ),
-  fault(11, "no-salt", edit("frame.ts", "  return crc32(bytes);", "  return 0;")),
+  on("forged", fault(11, "no-salt", edit("frame.ts", "  return crc32(bytes);", "  return 0;"))),
   fault(
     11,
     "no-body-crc",
@@ -262,13 +301,15 @@ export const MUTANTS: readonly PlantedFault[] = [
       "const carried: RecordBlock[] = [];\n  await collectCarried(",
     ),
   ),
-  fault(
-    16,
-    "trust-fdatasync",
-    edit(
-      "log.ts",
-      "    await this.#finishRound();\n    const { compression, clock } = this.#o;\n",
-      `    if (this.#carries && this.#nextSequence === this.found.nextSequence) {
+  on(
+    "failing disk",
+    fault(
+      16,
+      "trust-fdatasync",
+      edit(
+        "log.ts",
+        "    await this.#finishRound();\n    const { compression, clock } = this.#o;\n",
+        `    if (this.#carries && this.#nextSequence === this.found.nextSequence) {
       for (const { path } of this.found.segments) {
         const file = await this.#o.files.open(path).catch(() => undefined);
         await file?.sync().catch(() => undefined);
@@ -280,26 +321,33 @@ export const MUTANTS: readonly PlantedFault[] = [
     await this.#finishRound();
     const { compression, clock } = this.#o;
 `,
-    ),
-    edit(
-      "tail.ts",
-      "  /** What was written and not synced has to be written again, elsewhere. */\n",
-      "  trust(): void {\n    for (const { block } of this.#entries) if (block.replayed) this.#unwrittenBytes -= block.length;\n    this.#entries = this.#entries.filter(({ block }) => !block.replayed);\n  }\n",
+      ),
+      edit(
+        "tail.ts",
+        "  /** What was written and not synced has to be written again, elsewhere. */\n",
+        "  trust(): void {\n    for (const { block } of this.#entries) if (block.replayed) this.#unwrittenBytes -= block.length;\n    this.#entries = this.#entries.filter(({ block }) => !block.replayed);\n  }\n",
+      ),
     ),
   ),
-  fault(
-    17,
-    "no-settle",
-    edit("log.ts", "life before has left. */\n  #folderDirty = true;", "*/\n  #folderDirty = false;"),
-    edit("log.ts", "names is durable. */\n  #namesSettled = false;", "*/\n  #namesSettled = true;"),
+  on(
+    "restarts",
+    fault(
+      17,
+      "no-settle",
+      edit("log.ts", "life before has left. */\n  #folderDirty = true;", "*/\n  #folderDirty = false;"),
+      edit("log.ts", "names is durable. */\n  #namesSettled = false;", "*/\n  #namesSettled = true;"),
+    ),
   ),
-  fault(
-    18,
-    "unknown-at-present",
-    edit(
-      "recovery.ts",
-      "const newcomerOffset = newcomer(scans, segments, hasSnapshot, nextOffset);",
-      "const newcomerOffset = nextOffset;",
+  on(
+    "members",
+    fault(
+      18,
+      "unknown-at-present",
+      edit(
+        "recovery.ts",
+        "const newcomerOffset = newcomer(scans, segments, hasSnapshot, nextOffset);",
+        "const newcomerOffset = nextOffset;",
+      ),
     ),
   ),
   fault(
@@ -311,13 +359,16 @@ export const MUTANTS: readonly PlantedFault[] = [
       "const newcomerOffset = segments[0]?.base ?? nextOffset;",
     ),
   ),
-  fault(
-    19,
-    "cut-by-name",
-    edit(
-      "log.ts",
-      "      endOf: (segment) => this.#endOf(segment),",
-      "      endOf: (segment) => log.#segments[log.#segments.indexOf(segment) + 1]?.base ?? this.#endOf(segment),",
+  on(
+    "failing disk",
+    fault(
+      19,
+      "cut-by-name",
+      edit(
+        "log.ts",
+        "      endOf: (segment) => this.#endOf(segment),",
+        "      endOf: (segment) => log.#segments[log.#segments.indexOf(segment) + 1]?.base ?? this.#endOf(segment),",
+      ),
     ),
   ),
 
@@ -331,18 +382,26 @@ export const MUTANTS: readonly PlantedFault[] = [
       "    lowest = Math.max(...[...cursors.values()].map(({ offset }) => offset));",
     ),
   ),
-  fault(
-    20,
-    "end-by-name",
-    edit(
-      "log.ts",
-      "    const alive = this.#segments.findIndex((segment) => this.#endOf(segment) > lowest);",
-      "    const alive = this.#segments.findIndex((segment, i) => (this.#segments[i + 1]?.base ?? this.#endOf(segment)) > lowest);",
+  on(
+    "failing disk",
+    fault(
+      20,
+      "end-by-name",
+      edit(
+        "log.ts",
+        "    const alive = this.#segments.findIndex((segment) => this.#endOf(segment) > lowest);",
+        "    const alive = this.#segments.findIndex((segment, i) => (this.#segments[i + 1]?.base ?? this.#endOf(segment)) > lowest);",
+      ),
     ),
   ),
   fault(
     21,
     "gc-no-cursor",
+    edit(
+      "log.ts",
+      "const wantsCursors = this.#deadSegments().length > 0 && !this.#onlyUnlink();",
+      "const wantsCursors = false as boolean;",
+    ),
     edit("log.ts", "    if (this.#durable === undefined) return;\n", ""),
     edit(
       "log.ts",
@@ -350,33 +409,45 @@ export const MUTANTS: readonly PlantedFault[] = [
       "    const dead = this.#deadSegments(view);",
     ),
   ),
-  fault(
-    22,
-    "drain-no-dirsync",
-    edit(
-      "log.ts",
-      "      await this.#removing(() => this.#syncFolder());\n      await this.#unlink([...this.#segments]);",
-      "      await this.#unlink([...this.#segments]);",
+  on(
+    "draining",
+    fault(
+      22,
+      "drain-no-dirsync",
+      edit(
+        "log.ts",
+        "      await this.#removing(() => this.#syncFolder());\n      await this.#unlink([...this.#segments]);",
+        "      await this.#unlink([...this.#segments]);",
+      ),
     ),
   ),
-  fault(
-    22,
-    "drain-later-no-dirsync",
-    edit("log.ts", "      if (this.#folderDirty) await this.#removing(() => this.#syncFolder());\n", ""),
-  ),
-  fault(
-    22,
-    "unlink-holder-first",
-    edit(
-      "log.ts",
-      "dead.filter((segment) => segment !== this.#durableHolder && !segment.growing)",
-      "dead.filter((segment) => !segment.growing || dead.length > 1).reverse()",
+  on(
+    "draining",
+    fault(
+      22,
+      "drain-later-no-dirsync",
+      edit("log.ts", "      if (this.#folderDirty) await this.#removing(() => this.#syncFolder());\n", ""),
     ),
   ),
-  fault(
-    23,
-    "no-tombstone",
-    edit("log.ts", "    for (const id of this.#written.keys()) if (!view.has(id)) changes.set(id, null);\n", ""),
+  on(
+    "draining",
+    fault(
+      22,
+      "unlink-holder-first",
+      edit(
+        "log.ts",
+        "dead.filter((segment) => segment !== this.#durableHolder && !segment.growing)",
+        "dead.filter((segment) => !segment.growing || dead.length > 1).reverse()",
+      ),
+    ),
+  ),
+  on(
+    "members",
+    fault(
+      23,
+      "no-tombstone",
+      edit("log.ts", "    for (const id of this.#written.keys()) if (!view.has(id)) changes.set(id, null);\n", ""),
+    ),
   ),
   fault(
     24,
@@ -421,15 +492,21 @@ export const MUTANTS: readonly PlantedFault[] = [
   ),
 
   // ---- what holds at any time
-  fault(
-    26,
-    "unsettled-cursor",
-    edit("consumer.ts", "if (this.settle === undefined && this.isUnsettled)", "if (this.isUnsettled)"),
+  on(
+    "settling",
+    fault(
+      26,
+      "unsettled-cursor",
+      edit("consumer.ts", "if (this.settle === undefined && this.isUnsettled)", "if (this.isUnsettled)"),
+    ),
   ),
-  fault(
-    27,
-    "carried-end-by-base",
-    edit("log.ts", "this.#segments.find(({ carries }, i) => i > index && !carries)", "this.#segments[index + 1]"),
+  on(
+    "failing disk",
+    fault(
+      27,
+      "carried-end-by-base",
+      edit("log.ts", "this.#segments.find(({ carries }, i) => i > index && !carries)", "this.#segments[index + 1]"),
+    ),
   ),
   fault(
     28,

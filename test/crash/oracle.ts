@@ -146,6 +146,20 @@ export class Oracle {
     return missing;
   }
 
+  /** A record that is there for one is there for all who still wait for it. */
+  checkShared(found: ReadonlyMap<string, readonly number[]>): void {
+    const there = new Set([...found.values()].flat());
+    for (const [id, numbers] of found) {
+      const flags = this.#known.get(id)?.flags;
+      if (flags === undefined) continue;
+      const got = new Set(numbers);
+      for (const n of there) {
+        const waits = (flags[n]! & (BORN | CONFIRMED | GONE)) === BORN;
+        if (waits && !got.has(n)) throw new Violation(`${id} did not get ${n}, which others got`);
+      }
+    }
+  }
+
   /** The next life begins with what it found. */
   nextLife(id: string, found: readonly number[], crash: Crash): void {
     const known = this.#known.get(id);

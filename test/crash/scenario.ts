@@ -30,6 +30,8 @@ export interface Scenario {
   readonly accept: number;
   readonly write: number;
   readonly sync: number;
+  /** Records that are taken at once, at most. */
+  readonly take: number;
 }
 
 const asIs: Compression = {
@@ -66,11 +68,13 @@ const usual: Scenario = {
   accept: 0.4,
   write: 0.2,
   sync: 0.15,
+  take: 8,
 };
 
 export const SCENARIOS: readonly Scenario[] = [
   usual,
   { ...usual, name: "rolling", weight: 2, segmentBytes: 300, sync: 0.2, eio: {} },
+  { ...usual, name: "draining", weight: 2, segmentBytes: 300, accept: 0.2, write: 0.2, sync: 0.2, take: 40, eio: {} },
   { ...usual, name: "full disk", weight: 2, full: 0.15, eio: {}, write: 0.3, sync: 0.1 },
   {
     ...usual,
@@ -86,7 +90,9 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...usual, name: "forged", weight: 1, forged: true, segmentBytes: 2_000 },
 ];
 
-export function pickScenario(random: () => number): Scenario {
+export function pickScenario(random: () => number, name?: string): Scenario {
+  const wanted = SCENARIOS.find((scenario) => scenario.name === name);
+  if (wanted !== undefined) return wanted;
   let rest = random() * SCENARIOS.reduce((sum, { weight }) => sum + weight, 0);
   for (const scenario of SCENARIOS) if ((rest -= scenario.weight) < 0) return scenario;
   return usual;
