@@ -170,7 +170,7 @@ export class Log {
       endOf: (segment) => this.#endOf(segment),
       onDamage(segment, range) {
         segment.knownBad = [...segment.knownBad, range];
-        onLoss({ kind: "damage", path: segment.path, bytes: range.to - range.from });
+        onLoss({ kind: "damage", path: segment.path, from: range.from, bytes: range.to - range.from });
       },
     };
     return new LogReader(list, files, compression);

@@ -37,6 +37,8 @@ export class NewerFormatError extends Error {
 export interface Loss {
   readonly kind: "damage" | "missing-segment";
   readonly path: string;
+  /** Where in that file. */
+  readonly from: number;
   /** Bytes that cannot be read; 0 for a missing segment. */
   readonly bytes: number;
 }
@@ -329,7 +331,7 @@ function lossesOf(scans: readonly Scan[], segments: readonly Segment[], cursors:
   let expected = newestSnapshot?.firstSequence;
   if (expected !== undefined) {
     for (const { sequence, base, path } of segments) {
-      if (sequence > expected && needsBelow(base)) losses.push({ kind: "missing-segment", path, bytes: 0 });
+      if (sequence > expected && needsBelow(base)) losses.push({ kind: "missing-segment", path, from: 0, bytes: 0 });
       if (sequence >= expected) expected = sequence + 1;
     }
   }
@@ -341,7 +343,7 @@ function lossesOf(scans: readonly Scan[], segments: readonly Segment[], cursors:
       if (bytes <= 0 || toldBad.countIn(range.from, range.from + bytes) >= bytes) continue;
       const after = found.records.find(({ position }) => position >= range.to)?.block.header.origin;
       if (!known || needsBelow(after ?? segments[segments.indexOf(segment) + 1]?.base ?? Number.POSITIVE_INFINITY)) {
-        losses.push({ kind: "damage", path: segment.path, bytes });
+        losses.push({ kind: "damage", path: segment.path, from: range.from, bytes });
       }
     }
   });

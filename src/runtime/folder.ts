@@ -8,6 +8,8 @@ import { type Files, isErrno } from "../files.js";
 /** The folders of the queues, and of what was rejected. */
 export const LOGS = "logs";
 export const DEAD = "dead";
+/** Copies of what could not be read. */
+export const QUARANTINE = "quarantine";
 
 const IDENTITY_NAME = "queue.id";
 
