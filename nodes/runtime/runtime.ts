@@ -6,11 +6,21 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Node, NodeAPI, NodeDef } from "node-red";
 import { systemClock } from "../../src/clock.js";
+import { type Probe, makeProbe } from "../../src/connectivity/probe.js";
 import { Runtime, type RuntimeEvent } from "../../src/runtime/runtime.js";
-import { type FlushSettings, checkBudgets, checkFlushSettings } from "../../src/runtime/settings.js";
+import {
+  type FlushSettings,
+  NETWORK,
+  type NetworkSettings,
+  checkBudgets,
+  checkFlushSettings,
+  checkSettings,
+  defaultsOf,
+} from "../../src/runtime/settings.js";
 import { textOf, valueOf } from "../shared/config.js";
-import { NodeError } from "../shared/errors.js";
+import { NodeError, asError } from "../shared/errors.js";
 import { ProblemLog } from "../shared/problem-log.js";
+import { serveQueues } from "./queue-api.js";
 import { type RuntimeUser, SharedRuntime } from "./shared-runtime.js";
 
 export interface RuntimeNode extends Node {
@@ -18,19 +28,44 @@ export interface RuntimeNode extends Node {
   flush: FlushSettings;
   /** Node-RED shows this node's status and errors on the flows of these nodes, by id. */
   users: Record<string, Node>;
+  /** The engine, while it is open. */
+  engine: Runtime | undefined;
+  /** Why it is not open, when that has been tried. */
+  failure: string | undefined;
   /** As `SharedRuntime.register`. */
   register(node: Node, user: RuntimeUser): () => void;
 }
 
+/** Hears what happens in every runtime; must not throw. */
+export type RuntimeListener = (runtime: RuntimeNode, event: RuntimeEvent) => void;
+
 /** Which config node has which folder: the engine keeps other processes away, and waits for one of its own to let go. */
 const owners = new Map<string, string>();
+
+/** The runtimes that are there, and who wants to know what happens in them. */
+const runtimes = new Set<RuntimeNode>();
+const listeners = new Set<RuntimeListener>();
+
+export function openRuntimes(): readonly RuntimeNode[] {
+  return [...runtimes];
+}
+
+/** Returns the way to stop listening. */
+export function onRuntimeEvent(listener: RuntimeListener): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+const DEFAULT_NETWORK = defaultsOf<NetworkSettings>(NETWORK);
 
 export default function register(RED: NodeAPI): void {
   function ResilientRuntime(this: RuntimeNode, config: NodeDef): void {
     RED.nodes.createNode(this, config);
     const { settings: flush, problems } = checkFlushSettings(valueOf(config, "flush"));
     const { settings: budgets, problems: budgetProblems } = checkBudgets(valueOf(config, "budgets"));
-    for (const { message } of [...problems, ...budgetProblems]) this.warn(message);
+    const network = checkSettings<NetworkSettings>(NETWORK, valueOf(config, "network"), DEFAULT_NETWORK);
+    for (const { message } of [...problems, ...budgetProblems, ...network.problems]) this.warn(message);
+    const probe = probeOf(network.settings, (message) => this.warn(message));
 
     const problemLog = new ProblemLog(systemClock, (message) => this.warn(message));
     const folder = queueFolder(RED.settings.userDir, textOf(config, "folder"), this.id);
@@ -39,12 +74,24 @@ export default function register(RED: NodeAPI): void {
       if (owner !== this.id) throw new NodeError("not-open", RED._("error.shared", { folder, owner }));
       owners.set(folder, this.id);
       const onEvent = (event: RuntimeEvent): void => {
-        if (event.kind !== "network") problemLog.add(event.kind + event.log, eventText(RED, event));
+        const text = eventText(RED, event);
+        if (text !== undefined && event.kind !== "network") problemLog.add(event.kind + event.log, text);
+        for (const listener of listeners) listener(this, event);
       };
-      return Runtime.open({ folder, flush, ...budgets, onEvent });
+      const { probeIntervalMs } = network.settings;
+      return Runtime.open({ folder, flush, ...budgets, ...probe, probeIntervalMs, onEvent });
     };
-    const onFailure = ({ message }: Error): void => problemLog.add("open", RED._("error.open", { message }));
-    const shared = new SharedRuntime(async () => open(), onFailure, systemClock);
+    const onFailure = ({ message }: Error): void => {
+      this.failure = message;
+      problemLog.add("open", RED._("error.open", { message }));
+    };
+    const openHere = async (): Promise<Runtime> => {
+      this.engine = await open();
+      this.failure = undefined;
+      return this.engine;
+    };
+    const shared = new SharedRuntime(openHere, onFailure, systemClock);
+    runtimes.add(this);
 
     this.flush = flush;
     this.users = {};
@@ -59,10 +106,12 @@ export default function register(RED: NodeAPI): void {
     // Not looked at: whether the node was removed. A node that is only disabled counts as removed, and a queue is
     // never deleted by itself.
     this.on("close", (done: () => void) => {
+      runtimes.delete(this);
       shared
         .close()
         .catch((error: unknown) => this.error(error))
         .finally(() => {
+          this.engine = undefined;
           if (owners.get(folder) === this.id) owners.delete(folder);
           done();
         });
@@ -70,6 +119,7 @@ export default function register(RED: NodeAPI): void {
   }
 
   RED.nodes.registerType("resilient-runtime", ResilientRuntime);
+  serveQueues(RED, openRuntimes);
 }
 
 /**
@@ -83,7 +133,18 @@ export function queueFolder(userDir: string | undefined, folder: string, nodeId:
   return join(base, "resilient-exporters", encodeURIComponent(nodeId).replaceAll(".", "%2E"));
 }
 
-function eventText(RED: NodeAPI, event: Exclude<RuntimeEvent, { kind: "network" }>): string {
+function probeOf({ probe }: NetworkSettings, warn: (message: string) => void): { probe?: Probe } {
+  if (probe.trim() === "") return {};
+  try {
+    return { probe: makeProbe(probe, { clock: systemClock }) };
+  } catch (error) {
+    warn(asError(error).message);
+    return {};
+  }
+}
+
+/** Undefined for what the exporters themselves write into the log, or show. */
+function eventText(RED: NodeAPI, event: RuntimeEvent): string | undefined {
   switch (event.kind) {
     case "loss":
       return RED._(`event.${event.loss.kind}`, { log: event.log, path: event.loss.path, bytes: event.loss.bytes });
@@ -95,6 +156,11 @@ function eventText(RED: NodeAPI, event: Exclude<RuntimeEvent, { kind: "network" 
       return RED._("event.unreadable", { log: event.log, message: event.message });
     case "deadLetterTrouble":
       return RED._("event.deadLetterTrouble", { log: event.log, message: event.message });
+    case "network":
+    case "storage":
+    case "overflow":
+    case "delivery":
+      return undefined;
     default:
       return event satisfies never;
   }

@@ -1,42 +1,39 @@
 /**
  * Makes a node that Node-RED has just created an exporter, from what its dialog holds.
  */
-import type { Node, NodeAPI, NodeDef, NodeMessage, NodeStatus } from "node-red";
+import type { Node, NodeAPI, NodeDef } from "node-red";
 import { systemClock } from "../../src/clock.js";
 import { checkFlushSettings } from "../../src/runtime/settings.js";
-import type { RuntimeNode } from "../runtime/runtime.js";
+import type { Transform } from "../../src/transform.js";
 import { switchOf, textOf, valueOf } from "./config.js";
-import { NodeError, asError } from "./errors.js";
+import { asError } from "./errors.js";
 import { type ExporterKind, ExporterNode } from "./exporter-node.js";
-import { MAX_WAITING } from "./intake.js";
-import type { Translate } from "./status.js";
+import { MEMBER } from "./membership.js";
+import { hasReportOutput, reportMessage } from "./report-message.js";
+import { cloner, maxWaiting, refuseAll, runtimeOf, sharedTexts, whenFlowsStart } from "./setup.js";
+import { transformOf } from "./transform-setting.js";
 import { type TypedValue, typedValue } from "./typed-value.js";
-
-/** One namespace for the texts that every exporter uses: the editor plugin's, as package.json names it. */
-const TEXTS = "node-red-contrib-resilient-exporters/resilient-shared:";
 
 /**
  * @param make called once, at once; what it throws (an expression that cannot be read) is shown as the node's error
  */
 export function becomeExporter(RED: NodeAPI, node: Node, config: NodeDef, make: () => ExporterKind): void {
-  const text: Translate = (key, values) => RED._(TEXTS + key, values);
+  const text = sharedTexts(RED);
   let kind: ExporterKind;
   let data: TypedValue;
+  let transform: Transform | undefined;
   try {
     kind = make();
     data = typedValue(RED, node, textOf(config, "data", "payload"), textOf(config, "dataType", "msg"));
+    transform = transformOf(RED, node, config);
   } catch (thrown) {
     const error = asError(thrown);
     node.error(error);
     return refuseAll(node, error, { fill: "red", shape: "ring", text: text("status.config") });
   }
 
-  const runtime = RED.nodes.getNode(textOf(config, "runtime")) as RuntimeNode | null | undefined;
-  if (typeof runtime?.register !== "function") {
-    const error = new NodeError("no-runtime", text("error.noRuntime"));
-    return refuseAll(node, error, { fill: "red", shape: "ring", text: text("status.noRuntime") });
-  }
-
+  const runtime = runtimeOf(RED, node, config, text);
+  if (runtime === undefined) return;
   const { settings: flush, problems } = checkFlushSettings(valueOf(config, "flush"), runtime.flush);
   for (const { message } of problems) node.warn(message);
   const exporter = new ExporterNode({
@@ -44,12 +41,17 @@ export function becomeExporter(RED: NodeAPI, node: Node, config: NodeDef, make: 
     kind,
     data,
     flush,
+    transform,
     takesCommands: switchOf(config, "control", false),
+    mayDiscard: switchOf(config, "discard", false),
+    onReport: hasReportOutput(config) ? (report) => node.send(reportMessage(node, report)) : undefined,
     maxWaiting: maxWaiting(RED),
     text,
-    clone: <T extends object>(value: T): T => RED.util.cloneMessage(value as NodeMessage) as T,
+    clone: cloner(RED),
     clock: systemClock,
+    flowsStarted: whenFlowsStart(RED, node),
   });
+  Object.assign(node, { [MEMBER]: exporter });
   exporter.start((user) => runtime.register(node, user));
   // Three parameters tell Node-RED that the node calls done itself.
   node.on("input", (message, _send, done) => exporter.accept(message, done));
@@ -60,16 +62,4 @@ export function becomeExporter(RED: NodeAPI, node: Node, config: NodeDef, make: 
       done();
     });
   });
-}
-
-/** A node that cannot work says so for every message, where Catch nodes hear it, instead of losing it in silence. */
-function refuseAll(node: Node, error: Error, status: NodeStatus): void {
-  node.status(status);
-  node.on("input", (_message, _send, done) => done(error));
-}
-
-/** Node-RED's own bound for nodes that hold messages, where the user has set it. */
-function maxWaiting(RED: NodeAPI): number {
-  const configured: unknown = RED.settings.nodeMessageBufferMaxLength;
-  return typeof configured === "number" && configured > 0 ? configured : MAX_WAITING;
 }

@@ -7,6 +7,7 @@ import type { Clock, Timer } from "../../src/clock.js";
 import type { Routing } from "../../src/record.js";
 import type { TransformContext } from "../../src/transform.js";
 import type { RuntimeHandle, RuntimeUser } from "../runtime/shared-runtime.js";
+import { type Steered, obey, together } from "./commands.js";
 import { NodeError, asError } from "./errors.js";
 import { Intake } from "./intake.js";
 
@@ -21,11 +22,8 @@ export interface Item {
 }
 
 /** What an entry uses of the engine's exporter or pool. */
-export interface EntryHandle {
+export interface EntryHandle extends Steered {
   send(payload: unknown, routing: Routing, done: Done, context?: TransformContext): void;
-  flush(): Promise<unknown>;
-  pause(): void;
-  resume(): void;
   close(): Promise<void>;
 }
 
@@ -41,6 +39,8 @@ export interface EntryOptions<H extends EntryHandle> {
   /** A deep copy: what waits must not change when the flow goes on using the object. */
   readonly clone: <T extends object>(value: T) => T;
   readonly clock: Clock;
+  /** Whether `msg.resilient` may give up records. Default false. */
+  readonly mayDiscard?: boolean;
 }
 
 /** A queue whose folder could not be opened is tried again, as the runtime itself is. */
@@ -108,29 +108,11 @@ export class Entry<H extends EntryHandle> implements RuntimeUser {
     this.#opening = this.#open(runtime);
   }
 
-  /** Obeys `msg.resilient`. */
-  command(command: unknown, done: Done): void {
-    if (this.#state.kind === "resting" && isCommand(command)) return done();
-    if (this.#state.kind !== "open") return done(this.refusal ?? notOpen());
-    const { handle } = this.#state;
-    switch (command) {
-      case "flush":
-        handle.flush().then(() => done(), done);
-        return;
-      case "pause":
-        handle.pause();
-        return done();
-      case "resume":
-        handle.resume();
-        return done();
-      default:
-        return done(
-          new NodeError(
-            "unknown-command",
-            `msg.resilient must be "flush", "pause" or "resume", not ${shown(command)}.`,
-          ),
-        );
-    }
+  /** Obeys `msg.resilient`, with the other places that the same node delivers from. */
+  command(command: unknown, others: readonly Steered[], done: Done): void {
+    if (this.#state.kind !== "open" && this.#state.kind !== "resting") return done(this.refusal ?? notOpen());
+    const own = this.#state.kind === "open" ? [this.#state.handle] : [];
+    obey(command, together([...own, ...others]), this.#options.mayDiscard === true).then(() => done(), done);
   }
 
   #send({ payload, routing, context }: Item, done: Done): void {
@@ -209,13 +191,6 @@ export class Entry<H extends EntryHandle> implements RuntimeUser {
   }
 }
 
-export type Command = "flush" | "pause" | "resume";
-const COMMANDS: readonly unknown[] = ["flush", "pause", "resume"] satisfies Command[];
-
-export function isCommand(command: unknown): command is Command {
-  return COMMANDS.includes(command);
-}
-
 function notOpen(cause?: Error): NodeError {
   if (cause === undefined) return new NodeError("not-open", "The queue is not open yet.");
   return new NodeError("not-open", `The queue could not be opened: ${cause.message}`, { cause });
@@ -223,9 +198,4 @@ function notOpen(cause?: Error): NodeError {
 
 function closedError(): NodeError {
   return new NodeError("closed", "The node was closed before the message was accepted.");
-}
-
-/** Text from a message, short enough for a log line. */
-function shown(value: unknown): string {
-  return typeof value === "string" ? JSON.stringify(value.slice(0, 40)) : typeof value;
 }

@@ -20,8 +20,12 @@ export type NodeErrorCode =
   | "no-destination"
   /** The dialog names an environment variable that has no value. */
   | "no-variable"
+  /** Nothing that stores is wired to the pool. */
+  | "no-members"
   /** `msg.resilient` asks for something that does not exist. */
-  | "unknown-command";
+  | "unknown-command"
+  /** `msg.resilient` asks for something that the dialog does not allow. */
+  | "not-allowed";
 
 export class NodeError extends Error {
   override readonly name = "NodeError";

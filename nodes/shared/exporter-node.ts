@@ -9,13 +9,15 @@ import type { DeliveryEvent } from "../../src/delivery/events.js";
 import type { Routing } from "../../src/record.js";
 import type { Exporter, ExporterStatus } from "../../src/runtime/exporter.js";
 import type { MemberOptions } from "../../src/runtime/member.js";
+import { type DeliveryReport, reportOf } from "../../src/library/report.js";
 import type { FlushSettings } from "../../src/runtime/settings.js";
 import type { Rejection, Target } from "../../src/targets/target.js";
 import type { Transform } from "../../src/transform.js";
 import type { RuntimeHandle, RuntimeUser } from "../runtime/shared-runtime.js";
 import { combined } from "./combined-status.js";
+import type { Steered } from "./commands.js";
 import { contextOf } from "./context.js";
-import { type Done, Entry, type Item, isCommand } from "./entry.js";
+import { type Done, Entry, type Item } from "./entry.js";
 import { NodeError, asError, rejectionFor } from "./errors.js";
 import { type FeedingPool, Places, type PoolMember, isStoredFor } from "./membership.js";
 import { ProblemLog } from "./problem-log.js";
@@ -23,7 +25,7 @@ import { type Translate, statusOf } from "./status.js";
 import type { TypedValue } from "./typed-value.js";
 
 /** What the nodes use of the engine's exporter; the tests of the nodes script it. */
-export type ExporterHandle = Pick<Exporter, "send" | "status" | "flush" | "pause" | "resume" | "close">;
+export type ExporterHandle = Pick<Exporter, "send" | "status" | "close" | keyof Steered>;
 
 /** What a kind of exporter adds. */
 export interface ExporterKind {
@@ -52,6 +54,10 @@ export interface ExporterOptions {
   readonly transform?: Transform | undefined;
   /** Whether `msg.resilient` steers the exporter. Off: such a message is a record like any other. */
   readonly takesCommands: boolean;
+  /** Whether such a message may give up records. Default false. */
+  readonly mayDiscard?: boolean;
+  /** Hears what came of each batch, where the node has an output for it. */
+  readonly onReport?: ((report: DeliveryReport) => void) | undefined;
   /** Most messages that wait in memory while the queue is opening. */
   readonly maxWaiting: number;
   readonly text: Translate;
@@ -81,7 +87,7 @@ export class ExporterNode implements RuntimeUser, PoolMember {
     this.#options = options;
     this.#places = new Places(this.id);
     this.#problemLog = new ProblemLog(options.clock, (message) => options.node.warn(message));
-    const { clone, clock, maxWaiting } = options;
+    const { clone, clock, maxWaiting, mayDiscard = false } = options;
     this.#entry = new Entry<ExporterHandle>({
       open: (runtime) => this.#open(runtime),
       mayRest: options.flowsStarted === undefined ? undefined : (runtime) => this.#mayRest(runtime),
@@ -91,6 +97,7 @@ export class ExporterNode implements RuntimeUser, PoolMember {
       maxWaiting,
       clone,
       clock,
+      mayDiscard,
     });
     this.#show({ fill: "grey", shape: "ring", text: options.text("status.opening") });
   }
@@ -121,7 +128,8 @@ export class ExporterNode implements RuntimeUser, PoolMember {
     // A pool that we are a member of has sent it on: it waits for us there.
     if (isStoredFor(message, this.id)) return done();
     if (this.#options.takesCommands && message["resilient"] !== undefined) {
-      return this.#command(message["resilient"], done);
+      // In the pools too: it is this exporter that is steered, wherever its records wait.
+      return this.#entry.command(message["resilient"], this.#places.handles, done);
     }
     const { refusal } = this.#entry;
     if (refusal !== undefined) return done(refusal);
@@ -142,7 +150,10 @@ export class ExporterNode implements RuntimeUser, PoolMember {
   join(pool: FeedingPool): void {
     this.#places
       .join(pool, () => this.#memberOptions())
-      .catch((error: unknown) => this.#problemLog.add("pool", asError(error).message));
+      .catch((error: unknown) => {
+        // Closed before it was open, or left: nothing is wrong with that.
+        if (!(error instanceof NodeError)) this.#problemLog.add("pool", asError(error).message);
+      });
   }
 
   async part(pool: FeedingPool): Promise<void> {
@@ -168,15 +179,6 @@ export class ExporterNode implements RuntimeUser, PoolMember {
     return this.hasTransform ? { payload, routing, context: contextOf(message) } : { payload, routing };
   }
 
-  /** In the pools too: it is this exporter that is steered, wherever its records wait. */
-  #command(command: unknown, done: Done): void {
-    if (!isCommand(command)) return this.#entry.command(command, done);
-    const flushes = this.#places.handles.map((member) => member[command]());
-    this.#entry.command(command, (error) => {
-      Promise.all(flushes).then(() => done(error), done);
-    });
-  }
-
   #open(runtime: RuntimeHandle): Promise<ExporterHandle> {
     const { transform } = this.#options;
     return runtime.openExporter({
@@ -190,7 +192,7 @@ export class ExporterNode implements RuntimeUser, PoolMember {
     const { kind, flush } = this.#options;
     return {
       id: this.id,
-      target: kind.target(),
+      target: () => kind.target(),
       flush,
       onStatus: (status) => this.#onHeard(status),
       onRejected: ({ payload, rejection, routing }) => this.#onRejected(payload, rejection, routing),
@@ -235,7 +237,11 @@ export class ExporterNode implements RuntimeUser, PoolMember {
 
   /** What a status does not show, or not for long. */
   #onEvent(event: DeliveryEvent): void {
+    const { onReport } = this.#options;
     switch (event.kind) {
+      case "answered":
+        onReport?.(reportOf(event));
+        break;
       case "setAsideFailed":
       case "sourceFailed":
       case "dropped":

@@ -5,6 +5,8 @@
 import type { Node, NodeMessageInFlow } from "node-red";
 import type { Routing } from "../../src/record.js";
 import type { ExporterStatus, Member, MemberOptions } from "../../src/runtime/member.js";
+import { NodeError } from "./errors.js";
+import type { Steered } from "./commands.js";
 
 /** On a node that can be a member of a pool: a `PoolMember`. */
 export const MEMBER = Symbol.for("resilient-exporters/member");
@@ -14,7 +16,7 @@ export const POOL = Symbol.for("resilient-exporters/pool");
 export const STORED = Symbol.for("resilient-exporters/stored");
 
 /** What a pool uses of the engine's member; tests script it. */
-export type MemberHandle = Pick<Member, "status" | "flush" | "pause" | "resume">;
+export type MemberHandle = Pick<Member, "status" | keyof Steered>;
 
 export interface PoolMember {
   readonly id: string;
@@ -100,6 +102,7 @@ export class Places {
     const place: Place = { handle: undefined, status: undefined };
     this.#places.set(pool, place);
     place.handle = await pool.deliver(() => {
+      if (this.#places.get(pool) !== place) throw new NodeError("closed", "It has left the pool meanwhile.");
       const { onStatus, ...rest } = options();
       return {
         ...rest,

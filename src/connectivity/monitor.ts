@@ -21,15 +21,16 @@ export interface MonitorParts {
   readonly clock: Clock;
   /** The general probe; none by default. */
   readonly probe?: Probe;
+  /** Offline: a return is noticed within this, in ms. Default 5_000. Online with a target away it is asked less often. */
+  readonly probeIntervalMs?: number;
   /** Hears each change; must not throw. */
   readonly onChange?: (state: NetworkState, before: NetworkState) => void;
 }
 
-/** Offline: a return is noticed within this. */
 const LOOK_OFFLINE_MS = 5_000;
 
 /** Online, with a target away: whether the network has gone as well is no hurry. */
-const LOOK_ONLINE_MS = 30_000;
+const ONLINE_FACTOR = 6;
 
 /** A target that has answered this lately proves more than a probe that fails: a firewall may refuse that one alone. */
 const ANSWER_COUNTS_MS = 60_000;
@@ -37,6 +38,7 @@ const ANSWER_COUNTS_MS = 60_000;
 export class Monitor implements Connectivity {
   readonly #clock: Clock;
   readonly #probe: Probe | undefined;
+  readonly #lookMs: number;
   readonly #onChange: MonitorParts["onChange"];
   /** Who uses the network, and why its target is away; undefined when it is not. */
   readonly #users = new Map<object, Error | undefined>();
@@ -51,6 +53,7 @@ export class Monitor implements Connectivity {
   constructor(parts: MonitorParts) {
     this.#clock = parts.clock;
     this.#probe = parts.probe;
+    this.#lookMs = parts.probeIntervalMs ?? LOOK_OFFLINE_MS;
     this.#onChange = parts.onChange;
   }
 
@@ -84,7 +87,7 @@ export class Monitor implements Connectivity {
     if (this.#probe !== undefined) {
       if (this.#probing === undefined) this.#probing = this.#watch(this.#probe);
       // It was about to look anyway, but this is news, unless a target merely comes and goes.
-      else if (this.#clock.elapsedMs() - this.#lookedAtMs >= LOOK_OFFLINE_MS) this.#endWait?.();
+      else if (this.#clock.elapsedMs() - this.#lookedAtMs >= this.#lookMs) this.#endWait?.();
     } else if (this.#state.kind !== "offline" && [...this.#users.values()].every((error) => error !== undefined)) {
       this.#become({ kind: "offline", sinceMs: this.#clock.elapsedMs(), cause, proof: "targets" });
     }
@@ -126,7 +129,7 @@ export class Monitor implements Connectivity {
           this.#become({ kind: "offline", sinceMs: this.#clock.elapsedMs(), cause, proof: "probe" });
         }
       }
-      await this.#wait(this.#state.kind === "online" ? LOOK_ONLINE_MS : LOOK_OFFLINE_MS);
+      await this.#wait(this.#state.kind === "online" ? this.#lookMs * ONLINE_FACTOR : this.#lookMs);
     }
     this.#probing = undefined;
   }

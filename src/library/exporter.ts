@@ -117,8 +117,7 @@ export abstract class Exporter extends Sender<EngineExporter> {
       onRejected,
       onStatus,
       onEvent: (event) => {
-        const report = onReport === undefined ? undefined : reportOf(event);
-        if (report !== undefined) onReport?.(report);
+        if (event.kind === "answered") onReport?.(reportOf(event));
       },
     };
   }

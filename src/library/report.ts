@@ -16,9 +16,8 @@ export interface DeliveryReport {
   readonly rejected: readonly { readonly id: string; readonly rejection: Rejection; readonly routing: Routing }[];
 }
 
-/** The report of an answer; undefined for any other event. */
-export function reportOf(event: DeliveryEvent): DeliveryReport | undefined {
-  if (event.kind !== "answered") return undefined;
+/** What an answer to a batch says of its records. */
+export function reportOf(event: Extract<DeliveryEvent, { kind: "answered" }>): DeliveryReport {
   const delivered: string[] = [];
   const retried: string[] = [];
   const rejected: DeliveryReport["rejected"][number][] = [];

@@ -36,8 +36,9 @@ export class Exporter {
     const { id, flush, transform } = options;
     const deadLetters = await store.openDeadLetters(id, flush);
     let member: Member | undefined;
+    let queue: Queue | undefined;
     try {
-      const queue = await Queue.open(store, {
+      queue = await Queue.open(store, {
         id,
         consumers: [id],
         flush,
@@ -48,6 +49,7 @@ export class Exporter {
       member = Member.open(store, queue, deadLetters, options);
       return new Exporter(store, queue, member);
     } catch (error) {
+      await queue?.close();
       await deadLetters.close();
       throw error;
     }
@@ -79,9 +81,23 @@ export class Exporter {
     this.#member.resume();
   }
 
+  /** Lets go of the target until `takeUp`; what comes meanwhile waits. */
+  letGo(): Promise<void> {
+    return this.#member.letGo();
+  }
+
+  takeUp(): Promise<void> {
+    return this.#member.takeUp();
+  }
+
   /** The one who delivers: its dead letters, and what can be done with them. */
   get member(): Member {
     return this.#member;
+  }
+
+  /** As a pool has them: the one, by its id. */
+  get members(): ReadonlyMap<string, Member> {
+    return new Map([[this.#member.id, this.#member]]);
   }
 
   /** Gives up everything that waits. Returns how many records that was. */

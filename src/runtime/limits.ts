@@ -53,6 +53,7 @@ export class Limits {
   #newest = 0;
   #oldest = 0;
   #aged = 0;
+  #known: Dropped = { newest: 0, oldest: 0, aged: 0 };
 
   /** @param onDropped called when something was dropped, so that what it took can be freed and the user told */
   constructor(log: Log, flush: FlushSettings, budget: SharedBudget, clock: Clock, onDropped: () => void) {
@@ -65,6 +66,14 @@ export class Limits {
 
   get dropped(): Dropped {
     return { newest: this.#newest, oldest: this.#oldest, aged: this.#aged };
+  }
+
+  /** What was dropped since this was asked last. */
+  takeNews(): Dropped {
+    const { newest, oldest, aged } = this.dropped;
+    const known = this.#known;
+    this.#known = this.dropped;
+    return { newest: newest - known.newest, oldest: oldest - known.oldest, aged: aged - known.aged };
   }
 
   get dropsOldest(): boolean {

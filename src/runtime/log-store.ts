@@ -6,14 +6,16 @@ import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Clock, Timer } from "../clock.js";
 import type { Connectivity } from "../delivery/connectivity.js";
+import type { DeliveryEvent } from "../delivery/events.js";
 import { DeadLetters, KEEPER } from "../delivery/dead-letters.js";
 import type { Files } from "../files.js";
 import type { Compression } from "../log/compression.js";
 import { type Flushed, Flusher } from "../log/flush.js";
 import { Log } from "../log/log.js";
+import { quarantine } from "../log/quarantine.js";
 import type { Loss } from "../log/recovery.js";
-import { DEAD, folderNameOf, type LOGS } from "./folder.js";
-import { Limits, type SharedBudget } from "./limits.js";
+import { DEAD, folderNameOf, type LOGS, QUARANTINE } from "./folder.js";
+import { type Dropped, Limits, type SharedBudget } from "./limits.js";
 import type { Budgets, FlushSettings } from "./settings.js";
 
 export type StoreEvent =
@@ -26,7 +28,18 @@ export type StoreEvent =
   /** The queue could not be read while looking for what is too old; it is tried again. */
   | { readonly kind: "unreadable"; readonly log: string; readonly message: string }
   /** Rejected records cannot be kept at the moment; they wait in their queue. */
-  | { readonly kind: "deadLetterTrouble"; readonly log: string; readonly message: string };
+  | { readonly kind: "deadLetterTrouble"; readonly log: string; readonly message: string }
+  /** The folder cannot be written, so records are kept in memory; undefined: it can be again. */
+  | { readonly kind: "storage"; readonly log: string; readonly trouble: Error | undefined }
+  /** Records were given up because of a limit: how many since the last such event, at most one of them a second. */
+  | ({ readonly kind: "overflow"; readonly log: string } & Dropped)
+  /** What the delivery of one member tells, save the answers to its batches. */
+  | {
+      readonly kind: "delivery";
+      readonly log: string;
+      readonly member: string;
+      readonly event: Exclude<DeliveryEvent, { readonly kind: "answered" }>;
+    };
 
 export interface StoreOptions extends Budgets {
   readonly folder: string;
@@ -47,6 +60,8 @@ const MIN_SEGMENT_BYTES = 256 * 1024;
 const DEAD_LETTER_SHARE = 16;
 /** How often ages are looked at. */
 const CHECK_MS = 10_000;
+/** Drops within this are told together: a full queue may drop with every message. */
+const OVERFLOW_MS = 1_000;
 /** Unwritten bytes of one log at which it is written before its time. */
 const MEMORY_SHARE_BYTES = 2 * 1024 * 1024;
 
@@ -60,7 +75,10 @@ export class LogStore implements SharedBudget {
   readonly #options: StoreOptions;
   readonly #limits = new Map<Limits, string>();
   readonly #owners = new Set<{ close(): Promise<void> }>();
+  /** Those that have dropped something nobody has been told of yet. */
+  readonly #overflowed = new Set<Limits>();
   #checking: Timer | undefined;
+  #telling: Timer | undefined;
   #isClosed = false;
   /** Bytes of queues that nobody has open. */
   orphanBytes = 0;
@@ -113,16 +131,37 @@ export class LogStore implements SharedBudget {
     return largest;
   }
 
+  tell(event: StoreEvent): void {
+    this.#options.onEvent(event);
+  }
+
   /** Has the limits of a log kept; `unlimit` ends it. */
   limit(name: string, log: Log, flush: FlushSettings, onDropped: () => void): Limits {
-    const limits = new Limits(log, flush, this, this.clock, onDropped);
+    const limits: Limits = new Limits(log, flush, this, this.clock, () => {
+      this.#overflowed.add(limits);
+      this.#telling ??= this.clock.after(OVERFLOW_MS, () => this.#tellOverflows());
+      onDropped();
+    });
     this.#limits.set(limits, name);
     if (flush.backlogAgeMs > 0) this.#checkLater();
     return limits;
   }
 
   unlimit(limits: Limits): void {
+    if (this.#overflowed.delete(limits)) this.#tellOverflow(limits);
     this.#limits.delete(limits);
+  }
+
+  #tellOverflows(): void {
+    this.#telling = undefined;
+    for (const limits of this.#overflowed) this.#tellOverflow(limits);
+    this.#overflowed.clear();
+  }
+
+  #tellOverflow(limits: Limits): void {
+    const dropped = limits.takeNews();
+    const log = this.#limits.get(limits);
+    if (log !== undefined) this.tell({ kind: "overflow", log, ...dropped });
   }
 
   #checkLater(): void {
@@ -170,12 +209,21 @@ export class LogStore implements SharedBudget {
       consumers,
       segmentBytes: Math.max(MIN_SEGMENT_BYTES, Math.min(SEGMENT_BYTES, Math.floor(this.diskBytes / 8))),
       persistent: flush.durability !== "memory",
-      onLoss: (loss) => tell({ kind: "loss", log: name, loss }),
+      onLoss: (loss) => this.#lost(`${kind}/${name}`, name, loss),
     });
-    for (const loss of log.found.losses) tell({ kind: "loss", log: name, loss });
+    for (const loss of log.found.losses) this.#lost(`${kind}/${name}`, name, loss);
     for (const path of log.found.foreign) tell({ kind: "foreign", log: name, path });
     if (log.found.tornBytes > 0) tell({ kind: "torn", log: name, bytes: log.found.tornBytes });
     return log;
+  }
+
+  /** Tells of a loss, and keeps a copy of what is there instead. */
+  #lost(place: string, log: string, loss: Loss): void {
+    const { files, onEvent: tell } = this.#options;
+    tell({ kind: "loss", log, loss });
+    quarantine(loss, join(this.folder, QUARANTINE, folderNameOf(place)), files).catch((error: unknown) =>
+      tell({ kind: "unreadable", log, message: `${loss.path} could not be copied: ${(error as Error).message}` }),
+    );
   }
 
   /** Has the flusher look after a log. */
@@ -195,6 +243,10 @@ export class LogStore implements SharedBudget {
     this.#owners.add(owner);
   }
 
+  get owners(): ReadonlySet<{ close(): Promise<void> }> {
+    return this.#owners;
+  }
+
   leave(owner: { close(): Promise<void> }): void {
     this.#owners.delete(owner);
   }
@@ -203,6 +255,7 @@ export class LogStore implements SharedBudget {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#checking?.cancel();
+    this.#telling?.cancel();
     const results = await Promise.allSettled([...this.#owners].map((owner) => owner.close()));
     await this.flusher.close();
     process.removeListener("exit", this.#onExit);

@@ -5,7 +5,7 @@
 import type { Timer } from "../clock.js";
 import { decode } from "../codec.js";
 import type { DeadLetters, LetterFilter } from "../delivery/dead-letters.js";
-import type { DeliveryEvent, FlushReport } from "../delivery/events.js";
+import type { DeliveryCounters, DeliveryEvent, DeliveryStatus, FlushReport } from "../delivery/events.js";
 import { Delivery } from "../delivery/loop.js";
 import type { DeliverySettings } from "../delivery/settings.js";
 import type { LogConsumer } from "../log/consumer.js";
@@ -48,7 +48,8 @@ export interface Rejected {
 export interface MemberOptions {
   /** The same id finds the same place in the log again. */
   readonly id: string;
-  readonly target: Target;
+  /** A function makes one each time that the target is taken up: after `letGo` a new one. */
+  readonly target: Target | (() => Target);
   /** What of it concerns delivery; the rest is the queue's. */
   readonly flush: FlushSettings;
   /** Called when something changed, at most once a second. */
@@ -60,6 +61,7 @@ export interface MemberOptions {
 }
 
 const STATUS_INTERVAL_MS = 1_000;
+const NOTHING: DeliveryCounters = { delivered: 0, duplicates: 0, rejected: 0, retried: 0, dropped: 0, batches: 0 };
 
 export class Member {
   readonly id: string;
@@ -68,7 +70,11 @@ export class Member {
   readonly #queue: Queue;
   readonly #consumer: LogConsumer;
   readonly #deadLetters: DeadLetters;
-  readonly #delivery: Delivery;
+  #delivery: Delivery;
+  /** What the deliveries before this one came to. */
+  #before = NOTHING;
+  /** `letGo` and `takeUp` go one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
   #statusTimer: Timer | undefined;
   #statusDueMs = 0;
   #closed: Promise<void> | undefined;
@@ -80,19 +86,24 @@ export class Member {
     this.#queue = queue;
     this.#consumer = queue.consumer(options.id);
     this.#deadLetters = deadLetters;
-    const { target, flush } = options;
+    this.#delivery = this.#deliver();
+    this.changed();
+  }
+
+  #deliver(): Delivery {
+    const { flush } = this.#options;
+    const target = typeof this.#options.target === "function" ? this.#options.target() : this.#options.target;
     this.#consumer.settle = target.settle === undefined ? undefined : () => target.settle!();
-    this.#delivery = new Delivery({
+    return new Delivery({
       source: this.#consumer,
       target,
-      clock: store.clock,
-      deadLetters,
+      clock: this.#store.clock,
+      deadLetters: this.#deadLetters,
       // That a file can be written says nothing of the network.
-      ...(target.traits.isLocal === true ? {} : { monitor: store.monitor }),
+      ...(target.traits.isLocal === true ? {} : { monitor: this.#store.monitor }),
       settings: deliverySettings(flush),
       onEvent: (event) => this.#onDelivery(event),
     });
-    this.changed();
   }
 
   /** @param deadLetters where its rejected records go; the member closes it */
@@ -108,7 +119,8 @@ export class Member {
 
   status(): ExporterStatus {
     const backlog = this.#consumer.backlog();
-    const { circuit, isPaused, lastError, counters, held } = this.#delivery.status;
+    const { circuit, isPaused, isClosed, lastError, held } = this.#delivery.status;
+    const { counters } = this;
     const oldest = backlog.oldestAcceptedAtMs;
     const isDown = circuit.kind === "open" || circuit.kind === "halfOpen";
     const waits = isDown || (held.length > 0 && backlog.records > 0);
@@ -118,7 +130,7 @@ export class Member {
       waitingBytes: backlog.bytes,
       oldestAgeMs: oldest === undefined ? undefined : Math.max(0, Math.round(this.#store.clock.wallMs() - oldest)),
       circuit: isDown ? circuit.kind : "closed",
-      paused: isPaused,
+      paused: isPaused || isClosed,
       problem:
         waits && lastError !== undefined
           ? {
@@ -155,6 +167,47 @@ export class Member {
     this.changed();
   }
 
+  /**
+   * Lets go of the target, its file or connection, until `takeUp`; what comes meanwhile waits. Resolves when it has, at
+   * the latest in 3 s.
+   */
+  letGo(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#closed !== undefined || this.#delivery.status.isClosed) return;
+      await this.#delivery.close();
+      this.changed();
+    });
+  }
+
+  /** Undoes `letGo`: takes the target up again and goes on. */
+  takeUp(): Promise<void> {
+    return this.#inTurn(() => {
+      if (this.#closed !== undefined || !this.#delivery.status.isClosed) return;
+      this.#before = this.counters;
+      this.#delivery = this.#deliver();
+      this.changed();
+    });
+  }
+
+  #inTurn(change: () => void | Promise<void>): Promise<void> {
+    const changing = this.#turn.then(change);
+    this.#turn = changing.catch(() => undefined); // the caller hears of it
+    return changing;
+  }
+
+  /** What was delivered, and what was not, in this life. */
+  get counters(): DeliveryCounters {
+    const sum = { ...this.#before };
+    for (const [name, count] of Object.entries(this.#delivery.status.counters))
+      sum[name as keyof DeliveryCounters] += count;
+    return sum;
+  }
+
+  /** How the delivery stands, in detail. */
+  get delivery(): DeliveryStatus {
+    return this.#delivery.status;
+  }
+
   /** The records that were rejected. */
   get deadLetters(): DeadLetters {
     return this.#deadLetters;
@@ -182,6 +235,7 @@ export class Member {
 
   async #close(): Promise<void> {
     this.#statusTimer?.cancel();
+    await this.#turn;
     const results = [await settled(this.#delivery.close()), await settled(this.#deadLetters.close())];
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
@@ -189,6 +243,10 @@ export class Member {
 
   #onDelivery(event: DeliveryEvent): void {
     this.#options.onEvent?.(event);
+    // Told for each batch: too much for those who want to hear what happens.
+    if (event.kind !== "answered") {
+      this.#store.tell({ kind: "delivery", log: this.#queue.id, member: this.id, event });
+    }
     if (event.kind === "rejected") this.#tellRejected(event.record, event.rejection);
     this.changed();
   }

@@ -61,6 +61,9 @@ export class Pool {
 
   /** Takes one payload for all members, as `Exporter.send` does. */
   send(payload: unknown, routing: Routing, done: Done, context?: TransformContext): void {
+    if (this.#members.size === 0 && this.queue.log.orphans.size === 0) {
+      return done(new NotAcceptedError("no-members", "The pool has no members: nobody would store it."));
+    }
     this.queue.send(payload, routing, done, context);
     for (const member of this.#members.values()) member.nudge();
   }

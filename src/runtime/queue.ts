@@ -196,7 +196,10 @@ export class Queue {
 
   #onStorage(trouble: Error | undefined): void {
     if (trouble === this.#storage) return;
+    const isNews =
+      (trouble === undefined) !== (this.#storage === undefined) || trouble?.message !== this.#storage?.message;
     this.#storage = trouble;
+    if (isNews) this.#store.tell({ kind: "storage", log: this.id, trouble });
     this.#parts.onChange();
   }
 

@@ -15,9 +15,10 @@ import { Exporter, type ExporterOptions } from "./exporter.js";
 import { DEAD, folderNameOf, identityOf, idOf, LOGS } from "./folder.js";
 import { LogStore, type StoreEvent } from "./log-store.js";
 import { adoptOrphan, bytesIn, exportOrphan, inspectOrphan, type OrphanQueue } from "./orphans.js";
+import { overviewOf, type QueueOverview } from "./overview.js";
 import { Pool, type PoolOptions } from "./pool.js";
 import type { Queue } from "./queue.js";
-import { DEFAULT_BUDGETS, DEFAULT_FLUSH, type FlushSettings } from "./settings.js";
+import { type Budgets, DEFAULT_BUDGETS, DEFAULT_FLUSH, type FlushSettings } from "./settings.js";
 
 export type RuntimeEvent =
   | StoreEvent
@@ -35,6 +36,8 @@ export interface RuntimeOptions {
   readonly diskBytes?: number;
   /** Tells "no network" from "the target is down". Default: none, the targets alone are the signal. */
   readonly probe?: Probe;
+  /** While the network is away, it is asked this often, in ms. Default 5_000. */
+  readonly probeIntervalMs?: number;
   readonly onEvent?: (event: RuntimeEvent) => void;
   readonly clock?: Clock;
   readonly files?: Files;
@@ -51,10 +54,11 @@ export class Runtime {
   readonly #files: Files;
   readonly #lock: FolderLock;
   readonly #released: () => void;
+  #orphanTurn: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
   private constructor(options: RuntimeOptions, identity: Buffer, lock: FolderLock, released: () => void) {
-    const { folder, probe, onEvent, clock = systemClock, files = systemFiles } = options;
+    const { folder, probe, probeIntervalMs, onEvent, clock = systemClock, files = systemFiles } = options;
     const { memoryBytes = DEFAULT_BUDGETS.memoryBytes, diskBytes = DEFAULT_BUDGETS.diskBytes } = options;
     this.folder = folder;
     this.#files = files;
@@ -63,6 +67,7 @@ export class Runtime {
     this.#monitor = new Monitor({
       clock,
       ...(probe === undefined ? {} : { probe }),
+      ...(probeIntervalMs === undefined ? {} : { probeIntervalMs }),
       onChange: (state) => onEvent?.({ kind: "network", state }),
     });
     this.#store = new LogStore({
@@ -83,8 +88,13 @@ export class Runtime {
     return this.#monitor.state;
   }
 
+  /** What all logs together may use, in bytes. */
+  get budgets(): Budgets {
+    return { memoryBytes: this.#store.memoryBytes, diskBytes: this.#store.diskBytes };
+  }
+
   /** Bytes of records in memory, and of files that somebody still needs. */
-  get used(): { readonly memoryBytes: number; readonly diskBytes: number } {
+  get used(): Budgets {
     return { memoryBytes: this.#store.memoryUsed, diskBytes: this.#store.diskUsed };
   }
 
@@ -120,16 +130,17 @@ export class Runtime {
 
   /** Opens the log of an exporter and begins to deliver. @throws {NewerFormatError} and errors of the disk */
   openExporter(options: ExporterOptions): Promise<Exporter> {
-    return this.#opened(Exporter.open(this.#store, options));
+    return this.#opened(() => Exporter.open(this.#store, options));
   }
 
   /** Opens the log of a pool, without members at first. @throws {NewerFormatError} and errors of the disk */
   openPool(options: PoolOptions): Promise<Pool> {
-    return this.#opened(Pool.open(this.#store, options));
+    return this.#opened(() => Pool.open(this.#store, options));
   }
 
-  async #opened<T extends { close(): Promise<void> }>(opening: Promise<T>): Promise<T> {
-    const opened = await opening;
+  async #opened<T extends { close(): Promise<void> }>(open: () => Promise<T>): Promise<T> {
+    await this.#orphanTurn; // somebody may be looking into the very queue
+    const opened = await open();
     if (this.#closed !== undefined) {
       await opened.close();
       throw new Error("the runtime was closed meanwhile");
@@ -145,11 +156,46 @@ export class Runtime {
     return sizes.some((bytes) => bytes > 0);
   }
 
+  /** The exporters and pools that are open. */
+  get opened(): (Exporter | Pool)[] {
+    return [...this.#store.owners].filter((owner) => owner instanceof Exporter || owner instanceof Pool);
+  }
+
+  /** These, as people want to see them. */
+  overview(): QueueOverview[] {
+    return this.opened.map(overviewOf);
+  }
+
+  /** An exporter or pool that is open. */
+  find(id: string): Exporter | Pool | undefined {
+    return this.opened.find((opened) => opened.id === id);
+  }
+
   /** Queues whose node is not there (any more, or not yet), with what waits in them. */
-  async orphans(): Promise<OrphanQueue[]> {
-    const found: OrphanQueue[] = [];
-    for (const id of await this.#orphanIds()) found.push(await inspectOrphan(id, (name) => this.#openOrphan(name)));
-    return found;
+  orphans(): Promise<OrphanQueue[]> {
+    return this.#inOrphanTurn(async () => {
+      const found: OrphanQueue[] = [];
+      for (const id of await this.#orphanIds()) found.push(await inspectOrphan(id, (name) => this.#openOrphan(name)));
+      return found;
+    });
+  }
+
+  async #inOrphanTurn<T>(work: () => Promise<T>): Promise<T> {
+    const end = await this.#takeOrphanTurn();
+    try {
+      return await work();
+    } finally {
+      end();
+    }
+  }
+
+  /** Orphans are opened one after the other, and never beside their node. */
+  async #takeOrphanTurn(): Promise<() => void> {
+    const before = this.#orphanTurn;
+    let end = (): void => undefined;
+    this.#orphanTurn = new Promise((resolve) => (end = resolve));
+    await before;
+    return end;
   }
 
   async #orphanIds(): Promise<string[]> {
@@ -169,23 +215,34 @@ export class Runtime {
   }
 
   /** What waits in an orphan, as lines of JSON. */
-  exportOrphan(id: string): AsyncGenerator<string> {
-    return exportOrphan(id, (name) => this.#openOrphan(name));
+  async *exportOrphan(id: string): AsyncGenerator<string> {
+    const end = await this.#takeOrphanTurn();
+    try {
+      yield* exportOrphan(id, (name) => this.#openOrphan(name));
+    } finally {
+      end();
+    }
   }
 
   /** Moves what waits in an orphan to the queue of an exporter or pool that is open. Resolves to how many records. */
-  async adoptOrphan(id: string, into: { readonly queue: Queue }): Promise<number> {
-    const count = await adoptOrphan(
-      id,
-      (name) => this.#openOrphan(name),
-      (record) => into.queue.take(record),
-    );
-    await this.discardOrphan(id);
-    return count;
+  adoptOrphan(id: string, into: { readonly queue: Queue }): Promise<number> {
+    return this.#inOrphanTurn(async () => {
+      const count = await adoptOrphan(
+        id,
+        (name) => this.#openOrphan(name),
+        (record) => into.queue.take(record),
+      );
+      await this.#discardOrphan(id);
+      return count;
+    });
   }
 
   /** Deletes the files of an orphan. */
-  async discardOrphan(id: string): Promise<void> {
+  discardOrphan(id: string): Promise<void> {
+    return this.#inOrphanTurn(() => this.#discardOrphan(id));
+  }
+
+  async #discardOrphan(id: string): Promise<void> {
     if (this.#store.openNames.has(id)) throw new Error(`the queue ${id} has its node`);
     const folder = join(this.folder, LOGS, folderNameOf(id));
     const names = (await this.#files.list(folder)).filter((name) => parseSegmentName(name) !== undefined);

@@ -66,6 +66,14 @@ export interface Budgets {
   readonly diskBytes: number;
 }
 
+/** How a runtime finds out whether the network is there while a target is away. */
+export interface NetworkSettings {
+  /** `http://...`, `https://...` or `host:port`. Default none: the targets alone are the signal. */
+  readonly probe: string;
+  /** Longest until a return is noticed, in ms. [1_000, 3_600_000], default 5_000. Nothing is asked while targets answer. */
+  readonly probeIntervalMs: number;
+}
+
 /** A value that could not be used; the inherited one was taken in its place. */
 export interface SettingProblem {
   readonly setting: string;
@@ -121,6 +129,11 @@ export const BUDGETS = {
   memoryBytes: { kind: "number", unit: "bytes", min: MIB, max: 4 * GIB, default: 32 * MIB },
   diskBytes: { kind: "number", unit: "bytes", min: 16 * MIB, max: TIB, default: GIB },
 } as const satisfies Record<keyof Budgets, Setting>;
+
+export const NETWORK = {
+  probe: { kind: "text", maxLength: 2_000, default: "" },
+  probeIntervalMs: { kind: "number", unit: "ms", min: 1_000, max: HOUR_MS, default: 5_000 },
+} as const satisfies Record<keyof NetworkSettings, Setting>;
 
 export const DEFAULT_FLUSH: FlushSettings = defaultsOf<FlushSettings>(FLUSH_SETTINGS);
 export const DEFAULT_BUDGETS: Budgets = defaultsOf<Budgets>(BUDGETS);

@@ -116,6 +116,7 @@ function assertUsable(settings: object, known: Readonly<Record<string, Setting>>
     const setting = known[name]!;
     if (setting.kind === "choice") assert.ok(setting.choices.includes(value as string), name);
     else if (setting.kind === "switch") assert.equal(typeof value, "boolean", name);
+    else if (setting.kind === "text") assert.equal(typeof value, "string", name);
     else {
       const isNoLimit = value === 0 && setting.zeroIsNoLimit === true;
       assert.ok(

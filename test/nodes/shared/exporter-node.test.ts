@@ -52,6 +52,18 @@ class ScriptedExporter {
   resume(): void {
     this.commands.push("resume");
   }
+  letGo(): Promise<void> {
+    this.commands.push("close");
+    return Promise.resolve();
+  }
+  takeUp(): Promise<void> {
+    this.commands.push("open");
+    return Promise.resolve();
+  }
+  discard(): number {
+    this.commands.push("discard");
+    return 1;
+  }
   close(): Promise<void> {
     this.isClosed = true;
     return Promise.resolve();
@@ -72,7 +84,13 @@ class Bench {
   readonly runtime: RuntimeHandle;
 
   constructor(
-    options: { opening?: Promise<unknown>; data?: TypedValue; kind?: ExporterKind; commands?: boolean } = {},
+    options: {
+      opening?: Promise<unknown>;
+      data?: TypedValue;
+      kind?: ExporterKind;
+      commands?: boolean;
+      discard?: boolean;
+    } = {},
   ) {
     const node = Object.assign(new EventEmitter(), {
       id: "n1",
@@ -98,6 +116,7 @@ class Bench {
       data: options.data ?? { kind: "now", evaluate: (message) => message.payload },
       flush: DEFAULT_FLUSH,
       takesCommands: options.commands ?? false,
+      mayDiscard: options.discard ?? false,
       maxWaiting: 3,
       text: (key) => key,
       clone: structuredClone,
@@ -269,12 +288,26 @@ describe("an exporter node", () => {
       bench.node.onRuntimeOpen(bench.runtime);
       await settle();
 
-      for (const resilient of ["pause", "flush", "resume"]) bench.accept("x", { resilient });
+      const commands = ["pause", "flush", "resume", "close", "open"];
+      for (const resilient of commands) bench.accept("x", { resilient });
       await settle();
 
-      assert.deepEqual(bench.exporter.commands, ["pause", "flush", "resume"]);
+      assert.deepEqual(bench.exporter.commands, commands);
       assert.deepEqual(bench.payloads, []);
-      assert.deepEqual(bench.told, [undefined, undefined, undefined]);
+      assert.deepEqual(bench.told, [undefined, undefined, undefined, undefined, undefined]);
+    });
+
+    it("gives up no record at a message's word, unless that is switched on too", async () => {
+      const careful = new Bench({ commands: true });
+      const bold = new Bench({ commands: true, discard: true });
+      for (const bench of [careful, bold]) bench.node.onRuntimeOpen(bench.runtime);
+      await settle();
+
+      for (const bench of [careful, bold]) bench.accept("x", { resilient: "discard" });
+      await settle();
+
+      assert.deepEqual([careful.exporter.commands, careful.told[0]?.code], [[], "not-allowed"]);
+      assert.deepEqual([bold.exporter.commands, bold.told], [["discard"], [undefined]]);
     });
 
     it("tells the sender of a word that is no command", async () => {
@@ -283,6 +316,7 @@ describe("an exporter node", () => {
       await settle();
 
       bench.accept("x", { resilient: "explode" });
+      await settle();
 
       assert.equal(bench.told[0]?.code, "unknown-command");
     });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { FILE_SETTINGS } from "../../../nodes/file-exporter/file-settings.js";
-import { BUDGETS, FLUSH_SETTINGS, type Setting, type Unit } from "../../../src/runtime/settings.js";
+import { BUDGETS, FLUSH_SETTINGS, NETWORK, type Setting, type Unit } from "../../../src/runtime/settings.js";
 
 const NODES = join(__dirname, "..", "..", "..", "nodes");
 
@@ -37,6 +37,7 @@ const FACTORS: Readonly<Record<string, { unit: Unit; factor: number }>> = {
 const SETS = [
   { set: "flush", known: FLUSH_SETTINGS, folder: "shared", base: "flush-settings", id: "resilient-shared" },
   { set: "budgets", known: BUDGETS, folder: "shared", base: "flush-settings", id: "resilient-shared" },
+  { set: "network", known: NETWORK, folder: "shared", base: "flush-settings", id: "resilient-shared" },
   { set: "resilient-file", known: FILE_SETTINGS, folder: "file-exporter", base: "file-exporter", id: "resilient-file" },
 ] as const;
 
@@ -50,7 +51,7 @@ describe("settings in the editor", () => {
       for (const { name, unit, factor, zeroText, ...rest } of offered) {
         const { unit: expectedUnit, ...expected } = (known as Record<string, Setting & { unit?: Unit }>)[name]!;
         assert.deepEqual(rest, expected, name);
-        assert.ok(zeroText === undefined || rest["zeroIsNoLimit"] === true, name);
+        assert.ok(zeroText === undefined || ("zeroIsNoLimit" in rest && rest.zeroIsNoLimit === true), name);
         if (rest.kind === "number") assert.deepEqual({ unit: expectedUnit, factor }, FACTORS[unit!], name);
       }
       assert.deepEqual(
