@@ -120,6 +120,7 @@ export class Log {
     this.#written = found.cursors;
     this.#folderMade = found.segments.length > 0;
     this.#done = new DoneByAll(this.#consumers, this.#orphans, () => this.nextOffset);
+    this.#settled = new SettledByAll(this.#consumers, this.#orphans, () => this.nextOffset);
     this.#tail = new Tail(found.nextOffset, found.carried, (wallMs) => this.#beginBlock(wallMs));
     this.#carries = found.carried.length > 0;
     this.#lastWriteMs = this.#lastSyncMs = options.clock.elapsedMs();
@@ -369,9 +370,13 @@ export class Log {
 
   /** What everyone has confirmed, orphans included. */
   readonly #done: Done;
+  /** The same, as far as their targets have settled it. */
+  readonly #settled: Done;
+  /** A write round is being prepared: what is confirmed meanwhile stays in memory. */
+  #keepsConfirmed = false;
 
   #onConfirmed(): void {
-    this.#tail.dropDone(this.#done);
+    if (!this.#keepsConfirmed) this.#tail.dropDone(this.#done);
     for (const listener of this.#confirmListeners) listener();
   }
 
@@ -495,7 +500,7 @@ export class Log {
     this.#lastWriteMs = this.#o.clock.elapsedMs();
     await this.#finishRound();
     const { compression, clock } = this.#o;
-    const blocks = this.#o.persistent ? this.#tail.takeUnwritten(this.#done) : [];
+    const blocks = this.#o.persistent ? await this.#takeUnwritten() : [];
     const upTo = this.nextOffset;
     const view = this.#cursorView();
     const changes = this.#changedCursors(view);
@@ -527,6 +532,29 @@ export class Log {
     for (const { kept } of blocks) writer.segment.end = Math.max(writer.segment.end ?? 0, kept.last + 1);
     await this.#writing(() => writer.append(framed));
     this.#roundDone();
+  }
+
+  /**
+   * A target that compares what it holds with the records behind its cursor must find them all in the log: records that
+   * were confirmed and never written would look like somebody else's, and those after them would be sent again. So where
+   * there are such, targets settle first, and what is confirmed after that is written too.
+   */
+  async #takeUnwritten(): Promise<TailBlock[]> {
+    if (this.#tail.oldestUnwrittenMs(this.#done) === undefined) return this.#tail.takeUnwritten(this.#done);
+    this.#keepsConfirmed = true;
+    try {
+      for (const consumer of this.#consumers.values()) {
+        if (consumer.settle === undefined || consumer.settled.offset >= this.#tail.elidedTo) continue;
+        try {
+          await consumer.settleNow();
+        } catch {
+          /* the sync round reports it; until the target can settle, a kill may have it get some records again */
+        }
+      }
+      return this.#tail.takeUnwritten(this.#settled);
+    } finally {
+      this.#keepsConfirmed = false;
+    }
   }
 
   async #finishRound(): Promise<void> {
@@ -884,6 +912,30 @@ class DoneByAll implements Done {
   mayHave(from: number, to: number): boolean {
     for (const consumer of this.#consumers.values()) if (!consumer.hasConfirmedIn(from, to)) return false;
     for (const { offset, ranges } of this.#orphans.values()) if (offset <= from && ranges.length === 0) return false;
+    return true;
+  }
+}
+
+/** The same, counting of each consumer only what its target has made durable. */
+class SettledByAll extends DoneByAll {
+  readonly #consumers: ReadonlyMap<string, LogConsumer>;
+
+  constructor(consumers: ReadonlyMap<string, LogConsumer>, orphans: Cursors, next: () => number) {
+    super(consumers, orphans, next);
+    this.#consumers = consumers;
+  }
+
+  override get below(): number {
+    let below = super.below;
+    for (const { settled } of this.#consumers.values()) below = Math.min(below, settled.offset);
+    return below;
+  }
+
+  override has(offset: number): boolean {
+    if (!super.has(offset)) return false;
+    for (const consumer of this.#consumers.values()) {
+      if (consumer.settle !== undefined && !isConfirmedBy(consumer.settled, offset)) return false;
+    }
     return true;
   }
 }

@@ -46,6 +46,7 @@ export class Tail {
   #unwrittenBytes = 0;
   #acceptedBytes = 0;
   #marks: { readonly offset: number; readonly atMs: number }[] = [];
+  #elidedTo = 0;
   readonly #begin: (wallMs: number) => { idBase: Buffer; bootId: Buffer };
   lastAcceptedAtMs = 0;
 
@@ -86,6 +87,11 @@ export class Tail {
 
   get unsyncedBytes(): number {
     return this.#entries.reduce((sum, { block, state }) => (state === "written" ? sum + block.length : sum), 0);
+  }
+
+  /** One past the highest record that everyone had confirmed before it was written: no file has it. */
+  get elidedTo(): number {
+    return this.#elidedTo;
   }
 
   /** Infinite when all is written. */
@@ -188,6 +194,7 @@ export class Tail {
       if (entry.state !== "unwritten") continue;
       const { block } = entry;
       const kept = done.mayHave(block.first, block.last + 1) ? block.without((offset) => done.has(offset)) : block;
+      if (kept !== block) this.#elidedTo = Math.max(this.#elidedTo, block.last + 1);
       if (kept.hasRecords) {
         taken.push({ entry, kept });
       } else {
@@ -235,7 +242,10 @@ export class Tail {
       // The open block stays while there is room in it: a new one for every record would cost more.
       if (block === this.#open && block.length < BLOCK_BYTES / 2) break;
       if (block === this.#open) this.#open = undefined;
-      if (state === "unwritten") this.#unwrittenBytes -= block.length;
+      if (state === "unwritten") {
+        this.#unwrittenBytes -= block.length;
+        this.#elidedTo = Math.max(this.#elidedTo, block.last + 1);
+      }
       entry.state = "gone";
       dropped++;
     }
