@@ -71,6 +71,8 @@ export class LogConsumer implements RecordSource {
   #passedOver: BlockRecord[] = [];
   #passedOverBytes = 0;
   #waiting: (() => void) | undefined;
+  /** Counts what may have made a record available: one that came while `take` looked must not be slept through. */
+  #changes = 0;
   #taking = false;
   readonly #listeners = new Set<() => void>();
   #marks: Mark[] = [];
@@ -143,6 +145,7 @@ export class LogConsumer implements RecordSource {
       for (;;) {
         signal.throwIfAborted();
         const batch = new TakenBatch(limits);
+        const changes = this.#changes;
         await this.#fill(batch, signal);
         const first = batch.records[0];
         if (first !== undefined) {
@@ -150,7 +153,7 @@ export class LogConsumer implements RecordSource {
           return batch.records;
         }
         signal.throwIfAborted();
-        await this.#untilChanged(signal);
+        if (this.#changes === changes) await this.#untilChanged(signal);
       }
     } finally {
       this.#taking = false;
@@ -292,9 +295,15 @@ export class LogConsumer implements RecordSource {
     });
   }
 
+  #wake(): void {
+    this.#changes++;
+    this.#waiting?.();
+  }
+
   /** Called by the log when a record was appended. */
   appended(offset: number, acceptedAtMs: number): void {
     if (this.#cursor === offset) this.#mark(offset, acceptedAtMs);
+    this.#changes++;
     if (this.#waiting === undefined && this.#listeners.size === 0) return;
     this.#waiting?.();
     if (this.#head === offset) for (const listener of this.#listeners) listener();
@@ -369,7 +378,7 @@ export class LogConsumer implements RecordSource {
     while (this.#marks.length > 1 && this.#marks[1]!.offset <= this.#cursor) this.#marks.shift();
     if (this.#cursor >= this.#log.nextOffset) this.#marks.length = 0;
     this.#log.onConfirmed(this);
-    this.#waiting?.();
+    this.#wake();
   }
 
   release(records: readonly LogRecord[]): void {
@@ -379,7 +388,7 @@ export class LogConsumer implements RecordSource {
       lowest = Math.min(lowest, from);
     });
     if (lowest < this.#head) this.#seek(lowest);
-    this.#waiting?.();
+    this.#wake();
     for (const listener of this.#listeners) listener();
   }
 

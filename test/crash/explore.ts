@@ -360,15 +360,15 @@ export class Explorer {
     this.#losses = [];
     const ids = oracle.consumers;
     const log = await this.#open(scenario, disk, ids);
-    let missing = 0;
+    const missing: number[] = [];
     const found = new Map<string, number[]>();
     for (const id of ids) found.set(id, await this.#readAll(log, id));
     if (this.#chance(0.25)) await this.#openAgain(scenario, disk, log, found);
     if (disk.changes !== changes) throw new Violation("opening changed the disk");
     if (aftermath === undefined) oracle.checkShared(found);
     for (const [id, numbers] of found) {
-      const isPlaced = log.found.cursors.has(id) || log.found.tornBytes === 0;
-      missing += oracle.check(id, numbers, crash, aftermath, isPlaced);
+      const isPlaced = log.found.cursors.has(id) || log.found.newcomerOffset === log.nextOffset;
+      missing.push(...oracle.check(id, numbers, crash, aftermath, isPlaced));
       oracle.nextLife(id, numbers, crash);
       const { records, bytes } = log.consumer(id).backlog();
       if (records < numbers.length || (numbers.length === 0 && (records > 0 || bytes > 0))) {
@@ -380,9 +380,8 @@ export class Explorer {
     if (aftermath === undefined && !losses.every(isForgiven)) {
       throw new Violation(`a loss was reported that did not happen: ${JSON.stringify(losses)}`);
     }
-    if (missing > 0 && losses.length === 0 && aftermath!.isFindable) {
-      throw new Violation(`${missing} safe records were lost by hand, and nobody was told`);
-    }
+    const untold = losses.length > 0 ? undefined : missing.find((n) => aftermath!.isFindable(n));
+    if (untold !== undefined) throw new Violation(`${untold} had been safe and was lost by hand, and nobody was told`);
     if (image.closed && crash === "kill" && aftermath === undefined && log.found.carried.length > 0) {
       throw new Violation("what a close had made safe is written again");
     }

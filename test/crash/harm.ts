@@ -82,8 +82,8 @@ export class Aftermath implements Harmed {
   readonly #intact: readonly KnownBlock[];
   readonly #harm: Harm;
   readonly #records = new Set<number>();
-  /** Whether bytes that were safe are known to be missing: not when nothing that is left speaks of them. */
-  readonly isFindable: boolean;
+  /** Below this it is known that bytes of the harmed file are missing: 0 when nothing that is left speaks of them. */
+  readonly #provenLength: number;
 
   constructor(all: readonly KnownBlock[], intact: readonly KnownBlock[], harm: Harm) {
     this.#all = all;
@@ -91,7 +91,16 @@ export class Aftermath implements Harmed {
     this.#harm = harm;
     for (const { records } of intact) for (const n of records) this.#records.add(n);
     const sequence = all.find(({ path }) => path === harm.path)?.sequence;
-    this.isFindable = sequence !== undefined && this.#isKnownMissing(sequence, harm);
+    this.#provenLength = sequence === undefined ? 0 : this.#provenOf(sequence, harm);
+  }
+
+  /** Whether the loss of this record can be known. */
+  isFindable(n: number): boolean {
+    const { path } = this.#harm;
+    return this.#all.some(
+      (block) =>
+        block.path === path && block.records.includes(n) && block.position + block.bytes.length <= this.#provenLength,
+    );
   }
 
   isIntact(n: number): boolean {
@@ -109,12 +118,13 @@ export class Aftermath implements Harmed {
     return [`harmed: ${path} from ${from ?? "its start, deleted"}`, ...lines].join("\n");
   }
 
-  #isKnownMissing(sequence: number, { path, from }: Harm): boolean {
+  #provenOf(sequence: number, { path, from }: Harm): number {
     const newest = this.#intact.findLast(({ snapshot }) => snapshot !== undefined)?.snapshot;
     if (from === undefined) {
       // A deleted file is missed when a later one speaks of it; one that repeats it may have all of it.
       const later = this.#intact.filter((block) => block.sequence > sequence && block.snapshot !== undefined);
-      return newest !== undefined && newest.firstSequence <= sequence && later.some((b) => !b.snapshot!.carries);
+      const isMissed = newest !== undefined && newest.firstSequence <= sequence;
+      return isMissed && later.some((block) => !block.snapshot!.carries) ? Number.POSITIVE_INFINITY : 0;
     }
     let proven = 0;
     for (const block of this.#intact) {
@@ -122,7 +132,7 @@ export class Aftermath implements Harmed {
       const told = block.snapshot?.predecessor;
       if (told !== undefined && block.sequence === sequence + 1) proven = Math.max(proven, told.provenLength);
     }
-    return from < proven;
+    return proven;
   }
 }
 

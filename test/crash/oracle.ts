@@ -113,11 +113,11 @@ export class Oracle {
   /**
    * Holds what a consumer got after a crash against what was promised.
    * @param isPlaced false when torn bytes may have held its cursor: then it may see records from before it existed
-   * @returns how many promised records are missing, all of them harmed by someone
+   * @returns the promised records that are missing, all of them harmed by someone
    */
-  check(id: string, found: readonly number[], crash: Crash, harmed: Harmed | undefined, isPlaced = true): number {
+  check(id: string, found: readonly number[], crash: Crash, harmed: Harmed | undefined, isPlaced = true): number[] {
     const known = this.#known.get(id);
-    if (known === undefined) return 0;
+    if (known === undefined) return [];
     const { flags, since } = known;
     const done = crash === "kill" ? DONE_WRITTEN : DONE_DURABLE;
     let last = -1;
@@ -135,13 +135,13 @@ export class Oracle {
     const promised = BORN | (crash === "kill" ? WRITTEN : SYNCED);
     const excused = GONE | (crash === "kill" ? CONFIRMED : SETTLED);
     const got = new Set(found);
-    let missing = 0;
+    const missing: number[] = [];
     for (let n = 0; n < this.count; n++) {
       const f = flags[n]!;
       if ((f & promised) !== promised || (f & excused) !== 0 || got.has(n)) continue;
       if (harmed === undefined) throw new Violation(`${id} lost ${n} (${crash})`);
       if (harmed.isIntact(n)) throw new Violation(`${id} lost ${n}, whose bytes are intact (${crash}, harmed by hand)`);
-      if ((f & SYNCED) !== 0) missing++;
+      if ((f & SYNCED) !== 0) missing.push(n);
     }
     return missing;
   }

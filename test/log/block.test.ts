@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { deflateCompression } from "../../src/log/compression.js";
+import { RecordBlock } from "../../src/log/block.js";
+import { BytesError } from "../../src/log/bytes.js";
+import { frameBlocks, packRecords, type Segment, SegmentReader } from "../../src/log/segment.js";
+import { SEGMENT_HEADER_BYTES } from "../../src/log/frame.js";
+import { SimDisk } from "../support/sim-disk.js";
+import { record } from "./arbitraries.js";
+
+const HEAD = {
+  origin: 100,
+  idBase: Buffer.alloc(16, 1),
+  bootId: Buffer.alloc(8, 2),
+  baseElapsedMs: 50,
+  baseTimeMs: 9e11,
+};
+
+interface Given {
+  readonly gap: number;
+  readonly sinceMs: number;
+  readonly topic: string;
+  readonly payload: string;
+}
+
+const given = fc.array(
+  record<Given>({
+    gap: fc.nat({ max: 3 }),
+    sinceMs: fc.nat({ max: 1e6 }),
+    topic: fc.constantFrom("", "a/b", "__proto__", "ü"),
+    payload: fc.string({ unit: "grapheme", maxLength: 300 }),
+  }),
+  { minLength: 1, maxLength: 20 },
+);
+
+interface Plain {
+  readonly offset: number;
+  readonly text: string;
+  readonly topic: string | undefined;
+  readonly acceptedAtMs: number;
+}
+
+function fill(items: readonly Given[]): { block: RecordBlock; plain: Plain[] } {
+  const block = RecordBlock.begin(HEAD);
+  const plain: Plain[] = [];
+  let offset = HEAD.origin - 1;
+  let elapsedMs = HEAD.baseElapsedMs;
+  for (const { gap, sinceMs, topic, payload } of items) {
+    offset += 1 + gap;
+    elapsedMs += sinceMs;
+    const isText = offset % 2 === 0;
+    const isIn = isText
+      ? block.appendText(offset, elapsedMs, { topic }, payload)
+      : block.append(offset, elapsedMs, { topic }, 1, Buffer.from(payload));
+    assert.ok(isIn);
+    const acceptedAtMs = HEAD.baseTimeMs + elapsedMs - HEAD.baseElapsedMs;
+    plain.push({ offset, text: Buffer.from(payload).toString(), topic, acceptedAtMs });
+  }
+  return { block, plain };
+}
+
+function read(block: RecordBlock): Plain[] {
+  const found: Plain[] = [];
+  for (const { offset, bytes, routing, acceptedAtMs } of block.records(
+    (origin, elapsedMs) => origin.baseTimeMs + elapsedMs - origin.baseElapsedMs,
+  )) {
+    found.push({ offset, text: bytes.toString(), topic: routing["topic"], acceptedAtMs });
+  }
+  return found;
+}
+
+describe("a block of records", () => {
+  it("gives back what was put in: order, payload, route and time of acceptance", () => {
+    fc.assert(
+      fc.property(given, (items) => {
+        const { block, plain } = fill(items);
+
+        assert.deepEqual(read(block), plain);
+        assert.deepEqual(read(RecordBlock.decode(block.encodeBody(), HEAD.origin, HEAD.baseTimeMs)), plain);
+      }),
+    );
+  });
+
+  it("keeps the ids of the records that stay when others are left out", () => {
+    fc.assert(
+      fc.property(given, fc.nat(), (items, seed) => {
+        const { block, plain } = fill(items);
+        const isDone = (offset: number): boolean => ((offset * 7 + seed) & 3) === 0;
+        const ids = new Map(
+          [...block.records(() => 0)].map(({ offset, id }) => [offset as number, id.toString("hex")]),
+        );
+
+        const kept = block.without(isDone);
+
+        assert.deepEqual(
+          read(kept),
+          plain.filter(({ offset }) => !isDone(offset)),
+        );
+        for (const { offset, id } of kept.records(() => 0)) assert.equal(id.toString("hex"), ids.get(offset));
+      }),
+    );
+  });
+
+  it("fails with one kind of error only, whatever its bytes are", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), given, fc.nat(), (noise, items, at) => {
+        const body = Buffer.concat([fill(items).block.encodeBody()]);
+        Buffer.from(noise).copy(body, at % body.length);
+        try {
+          RecordBlock.decode(body, 0, 0).measure();
+        } catch (error) {
+          assert.ok(error instanceof BytesError, String(error));
+        }
+      }),
+    );
+  });
+
+  it("takes a record larger than itself when that is the first", () => {
+    const payload = "x".repeat(300_000);
+    const block = RecordBlock.begin(HEAD, payload.length);
+
+    const isIn = block.appendText(HEAD.origin, HEAD.baseElapsedMs, {}, payload);
+
+    assert.ok(isIn);
+    assert.equal(read(block)[0]!.text.length, payload.length);
+  });
+});
+
+describe("a segment that was cut", () => {
+  it("yields exactly the records whose last byte reached the disk, wherever the file was cut", async () => {
+    const blocks = fc.array(given, { minLength: 1, maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(blocks, fc.nat(), async (contents, cutSeed) => {
+        const epoch = 77;
+        let file: Buffer = Buffer.alloc(SEGMENT_HEADER_BYTES);
+        const ends: number[] = [];
+        const plain = [];
+        for (const items of contents) {
+          const filled = fill(items);
+          plain.push(filled.plain);
+          const packed = [await packRecords(filled.block, deflateCompression)];
+          file = Buffer.concat([file, frameBlocks(packed, epoch, file.length, 0)]);
+          ends.push(file.length);
+        }
+        const cut = SEGMENT_HEADER_BYTES + (cutSeed % (file.length - SEGMENT_HEADER_BYTES + 1));
+        const segment: Segment = {
+          ...{ sequence: 1, base: HEAD.origin, epoch, path: "/q/s", size: cut, end: undefined, carries: false },
+          ...{ provenLength: 0, judged: true, knownBad: [], growing: false },
+        };
+        const disk = new SimDisk();
+        const handle = await disk.create(segment.path);
+        await handle.write(file.subarray(0, cut), 0);
+        await handle.close();
+        const reader = new SegmentReader(segment, disk, deflateCompression);
+
+        const found = [];
+        for (let block = await reader.next(); block !== undefined; block = await reader.next()) {
+          const { origin, baseTimeMs } = block.header;
+          found.push(read(RecordBlock.decode(await block.body(), origin, baseTimeMs)));
+        }
+        await reader.close();
+
+        assert.deepEqual(
+          found,
+          plain.filter((_, i) => ends[i]! <= cut),
+        );
+        assert.equal(disk.openFiles, 0);
+      }),
+    );
+  });
+});
