@@ -42,19 +42,26 @@ interface Candidate {
   readonly remainder: Remainder;
 }
 
+export interface CaughtUp {
+  readonly ahead: Map<Offset, LineAhead>;
+  /** Names of files that go on, behind our last line, with bytes that the log knows nothing of. */
+  readonly goOn: readonly string[];
+}
+
 /**
  * Confirms the records that are in their files up to the first that is not; returns the others that are.
  * @throws {FileUnavailableError} when a file is there and cannot be read
  */
-export async function catchUp(task: CatchUp): Promise<Map<Offset, LineAhead>> {
+export async function catchUp(task: CatchUp): Promise<CaughtUp> {
   const ahead = new Map<Offset, LineAhead>();
   const candidates = await openCandidates(task);
   try {
     if (candidates.size > 0) await compare(task, candidates, ahead);
+    const goOn = [...candidates].filter(([, { file, remainder }]) => file.end > remainder.position);
+    return { ahead, goOn: goOn.map(([name]) => name) };
   } finally {
     for (const { file } of candidates.values()) await file.close();
   }
-  return ahead;
 }
 
 async function compare(

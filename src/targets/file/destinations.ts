@@ -42,6 +42,8 @@ export class Destinations {
   readonly #clock: Clock;
   /** Names of the files that this object has used: with `overwrite`, they have been emptied. */
   readonly #used = new Set<string>();
+  /** Names of files whose stored position is not where the next line goes. */
+  readonly #toNote = new Set<string>();
   #lastUsed: OutputFile | undefined;
 
   constructor(options: CheckedOptions, clock: Clock) {
@@ -86,12 +88,22 @@ export class Destinations {
       known.pathKey === place.pathKey &&
       isSameFile(known, file.identity) &&
       file.end >= known.position &&
-      !wasCut;
+      !wasCut &&
+      !this.#toNote.has(place.name);
     if (!goesOn) {
       await this.setPosition(file, place, session.positions);
       await session.note();
+      this.#toNote.delete(place.name);
     }
     return file;
+  }
+
+  /**
+   * Between the stored position of these files and their end is something that the log does not know: lines of others,
+   * or of ours that never were in the log. A life that compared from there would not find the lines that follow now.
+   */
+  noteAnew(names: readonly string[]): void {
+    for (const name of names) this.#toNote.add(name);
   }
 
   /** How many of the next lines the file takes, and the file: another one, when room had to be made. */

@@ -265,7 +265,7 @@ export class FileTarget implements Target {
   async #catchUp(positions: Positions, resume: ResumePoint, signal: AbortSignal): Promise<void> {
     const { root, file, format } = this.#options;
     await this.#destinations.files.renew();
-    this.#ahead = await catchUp({
+    const { ahead, goOn } = await catchUp({
       positions,
       resume,
       signal,
@@ -284,6 +284,8 @@ export class FileTarget implements Target {
       },
       onDoubt: (at) => this.#destinations.files.markDirty(at),
     });
+    this.#ahead = ahead;
+    this.#destinations.noteAnew(goOn);
   }
 }
 

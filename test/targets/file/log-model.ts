@@ -39,6 +39,16 @@ export class LogModel {
     this.#storedState = this.#state;
   }
 
+  /** Confirmed records that were never written are unknown to the next life. Returns how many there were. */
+  crashElided(): number {
+    const elided = this.records.filter(
+      ({ offset }) => this.#confirmed.has(offset) && !this.#storedConfirmed.has(offset),
+    );
+    this.crash();
+    for (const { offset } of elided) for (const set of [this.#confirmed, this.#storedConfirmed]) set.add(offset);
+    return elided.length;
+  }
+
   crash(): void {
     this.#confirmed = new Set(this.#storedConfirmed);
     this.#state = this.#storedState;

@@ -52,6 +52,25 @@ describe("A new life of the file target", () => {
     await target.close();
   }
 
+  it("has each line exactly once after a life whose lines the log never had, and a second crash", async () => {
+    const log = new LogModel();
+    const life = async (deliveries: number): Promise<void> => {
+      const target = new FileTarget({ file });
+      await log.open(target);
+      for (let i = 0; i < deliveries; i++) await log.deliver(target, 1);
+      await target.close();
+    };
+    for (let n = 0; n < 9; n++) log.add(n);
+    await life(3);
+    assert.equal(log.crashElided(), 3);
+
+    await life(4);
+    log.crash();
+    await life(9);
+
+    assert.equal(fs.readFileSync(file, "latin1"), "0\n1\n2\n3\n4\n5\n6\n7\n8\n");
+  });
+
   it("has each line exactly once, however the bytes behind the settled size survived", async () => {
     await fc.assert(
       fc.asyncProperty(
