@@ -4,6 +4,8 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Node, NodeAPI, NodeDef, NodeMessageInFlow } from "node-red";
+import { systemClock } from "../../src/clock.js";
+import { formatUtc } from "../../src/date-codes.js";
 import type { Routing } from "../../src/record.js";
 import type { FileTargetOptions } from "../../src/targets/file/options.js";
 import { FileTarget } from "../../src/targets/file/target.js";
@@ -38,21 +40,21 @@ function fileExporter(RED: NodeAPI, node: Node, config: NodeDef, isFirstStart: b
   for (const { message } of problems) node.warn(message);
   const file = typedValue(RED, node, textOf(config, "file"), textOf(config, "fileType", "str"));
   const folder = textOf(config, "folder").trim();
-  const isFixed = file.kind === "fixed";
-  if (!isFixed && folder === "") throw new NodeError("no-destination", RED._("error.folderMissing"));
+  const given = file.kind === "fixed" ? nameIn(file.evaluate({})) : undefined;
+  if (given === undefined && folder === "") throw new NodeError("no-destination", RED._("error.folderMissing"));
   const options: FileTargetOptions = {
     ...targetOptions(settings),
     createFolders: switchOf(config, "createFolders", true),
-    ...(isFixed
-      ? { file: resolve(filesFolder(RED), folder, nameIn(file.evaluate({}))) }
-      : { root: resolve(filesFolder(RED), folder) }),
+    ...placeOf(resolve(filesFolder(RED), folder), given),
   };
   // Made here although it is used later: what is wrong with the options shows at once.
   let target = new FileTarget({ ...options, continues: isFirstStart });
   let isFirst = true;
 
   const routings = new RoutingCache();
-  const routed = (message: NodeMessageInFlow, name: unknown): Routing => routings.of("file", nameIn(name), message);
+  const routed = (message: NodeMessageInFlow, name: string): Routing =>
+    routings.of("file", formatUtc(name, systemClock.wallMs()), message);
+  const dated = given === undefined ? undefined : datedName(given);
   return {
     target: () => {
       if (!isFirst) target = new FileTarget({ ...options, continues: true });
@@ -61,9 +63,12 @@ function fileExporter(RED: NodeAPI, node: Node, config: NodeDef, isFirstStart: b
     },
     routesLater: file.kind === "later",
     routingOf: (message) => {
-      if (isFixed) return routings.of("file", undefined, message);
+      if (dated !== undefined) return routed(message, dated.name);
+      if (given !== undefined) return routings.of("file", undefined, message);
       const name = file.evaluate(message);
-      return name instanceof Promise ? name.then((found) => routed(message, found)) : routed(message, name);
+      return name instanceof Promise
+        ? name.then((found) => routed(message, nameIn(found)))
+        : routed(message, nameIn(name));
     },
     note: () => {
       const { lines, maxLines } = target.fill ?? {};
@@ -71,6 +76,24 @@ function fileExporter(RED: NodeAPI, node: Node, config: NodeDef, isFirstStart: b
       return RED._("status.lines", { lines, maxLines });
     },
   };
+}
+
+/** A fixed name is one file. One with a date is a file a day, or an hour, below what stands before the first date. */
+function placeOf(folder: string, given: string | undefined): Pick<FileTargetOptions, "file" | "root"> {
+  if (given === undefined) return { root: folder };
+  const dated = datedName(given);
+  const file = resolve(folder, formatUtc(given, systemClock.wallMs()));
+  // With a date: a record that was accepted while the name had none goes to the file of today.
+  return dated === undefined ? { file } : { file, root: resolve(folder, dated.folder) };
+}
+
+/** Where a name with a date in it begins to change; undefined when there is no date in it. */
+function datedName(given: string): { readonly folder: string; readonly name: string } | undefined {
+  if (formatUtc(given, 0) === given) return undefined;
+  const changes = given.indexOf("%");
+  const slash = Math.max(given.lastIndexOf("/", changes), given.lastIndexOf("\\", changes));
+  const folder = slash === 0 ? given[0]! : given.slice(0, Math.max(0, slash));
+  return { folder, name: given.slice(slash + 1) };
 }
 
 function nameIn(value: unknown): string {

@@ -50,6 +50,8 @@ export interface ExporterOptions {
   /** What of a message is the data. */
   readonly data: TypedValue;
   readonly flush: FlushSettings;
+  /** An array is one record, not one for each of its items. Default false. */
+  readonly keepsArrays?: boolean;
   /** Applied to what comes to the node itself, not through a pool. */
   readonly transform?: Transform | undefined;
   /** Whether `msg.resilient` steers the exporter. Off: such a message is a record like any other. */
@@ -175,7 +177,8 @@ export class ExporterNode implements RuntimeUser, PoolMember {
     return this.#item(payload, await this.#options.kind.routingOf(message), message);
   }
 
-  #item(payload: unknown, routing: Routing, message: NodeMessageInFlow): Item {
+  #item(data: unknown, routing: Routing, message: NodeMessageInFlow): Item {
+    const payload = this.#options.keepsArrays === true && Array.isArray(data) ? [data] : data;
     return this.hasTransform ? { payload, routing, context: contextOf(message) } : { payload, routing };
   }
 

@@ -1,6 +1,7 @@
 /**
  * The date in the name of an index. Which names may be used at all is `names.ts`.
  */
+import { formatUtc } from "../../date-codes.js";
 import { indexProblem } from "../../names.js";
 
 const HOUR_MS = 3_600_000;
@@ -43,46 +44,4 @@ export function dateSuffixProblem(dateSuffix: string): string | undefined {
   const unknown = /%(?![YmdHjGV%])/u.exec(dateSuffix);
   if (unknown !== null) return `has the unknown code "${dateSuffix.slice(unknown.index, unknown.index + 2)}"`;
   return dateSuffix === "" ? undefined : indexProblem(`x${formatUtc(dateSuffix, 0)}`);
-}
-
-function formatUtc(pattern: string, atMs: number): string {
-  const at = new Date(atMs);
-  return pattern.replace(/%(.)/gu, (whole, code: string) => {
-    switch (code) {
-      case "Y":
-        return padded(at.getUTCFullYear(), 4);
-      case "m":
-        return padded(at.getUTCMonth() + 1, 2);
-      case "d":
-        return padded(at.getUTCDate(), 2);
-      case "H":
-        return padded(at.getUTCHours(), 2);
-      case "j":
-        return padded(dayOfYear(at) + 1, 3);
-      case "G":
-        return padded(thursdayOf(at).getUTCFullYear(), 4);
-      case "V":
-        return padded(Math.floor(dayOfYear(thursdayOf(at)) / 7) + 1, 2);
-      case "%":
-        return "%";
-      default:
-        return whole;
-    }
-  });
-}
-
-function padded(value: number, digits: number): string {
-  return String(value).padStart(digits, "0");
-}
-
-/** From 0. */
-function dayOfYear(at: Date): number {
-  const dayMs = 24 * HOUR_MS;
-  return Math.floor(at.getTime() / dayMs) - Math.floor(Date.UTC(at.getUTCFullYear(), 0, 1) / dayMs);
-}
-
-/** An ISO week belongs to the year of its Thursday. */
-function thursdayOf(at: Date): Date {
-  const weekday = (at.getUTCDay() + 6) % 7;
-  return new Date(at.getTime() + (3 - weekday) * 24 * HOUR_MS);
 }
