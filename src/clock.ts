@@ -90,3 +90,12 @@ export const systemClock: Clock = {
     return { cancel: () => clearTimeout(timer) };
   },
 };
+
+/** Longest time that a timer can have: it is only there to be there. */
+const HOLDING_MS = 2 ** 31 - 1;
+
+/** Keeps the process from ending by itself. Returns the way to undo that. */
+export function holdProcess(): () => void {
+  const timer = setInterval(() => undefined, HOLDING_MS);
+  return () => clearInterval(timer);
+}

@@ -2,9 +2,9 @@
  * Exporters of one program that keep their queues in the same folder share a runtime: opened by the first, closed with
  * the last.
  */
-import { resolve } from "node:path";
 import { Runtime } from "../runtime/runtime.js";
-import { type Budgets, DEFAULT_FLUSH } from "../runtime/settings.js";
+import { DEFAULT_FLUSH } from "../runtime/settings.js";
+import { type CheckedRuntime, OptionError } from "./options.js";
 
 export interface RuntimeLease {
   readonly runtime: Runtime;
@@ -14,22 +14,37 @@ export interface RuntimeLease {
 
 interface Shared {
   readonly opening: Promise<Runtime>;
+  readonly settings: CheckedRuntime["settings"];
+  /** Of the queues that are open: two owners of one would write over each other. */
+  readonly names: Set<string>;
   users: number;
 }
 
 const shared = new Map<string, Shared>();
 
-/** @throws {FolderInUseError} when another process has the folder, and errors of the disk */
-export async function leaseRuntime(settings: { folder: string } & Budgets): Promise<RuntimeLease> {
-  const folder = resolve(settings.folder);
+/**
+ * @param name of the queue that is to be opened
+ * @throws {OptionError} when the name is taken, or the folder is open with other settings
+ * @throws {FolderInUseError} when another process has the folder, and errors of the disk
+ */
+export async function leaseRuntime(checked: CheckedRuntime, name: string): Promise<RuntimeLease> {
+  const { folder } = checked;
   let entry = shared.get(folder);
   if (entry === undefined) {
-    entry = { opening: Runtime.open({ ...settings, folder, flush: DEFAULT_FLUSH }), users: 0 };
+    entry = { opening: open(checked), settings: checked.settings, names: new Set(), users: 0 };
     shared.set(folder, entry);
   }
   const mine = entry;
+  checkAgreement(checked, mine.settings);
+  if (mine.names.has(name)) {
+    throw new OptionError(
+      `Two exporters or pools with queues in ${folder} are named "${name}": give each a name of its own.`,
+    );
+  }
+  mine.names.add(name);
   mine.users++;
   const leave = (): boolean => {
+    mine.names.delete(name);
     mine.users--;
     if (mine.users > 0) return false;
     if (shared.get(folder) === mine) shared.delete(folder);
@@ -42,5 +57,20 @@ export async function leaseRuntime(settings: { folder: string } & Budgets): Prom
   } catch (error) {
     leave(); // so that the next one tries anew
     throw error;
+  }
+}
+
+function open({ folder, probe, settings }: CheckedRuntime): Promise<Runtime> {
+  const { memoryBytes, diskBytes, probeIntervalMs } = settings;
+  const options = { folder, flush: DEFAULT_FLUSH, memoryBytes, diskBytes, probeIntervalMs };
+  return Runtime.open(probe === undefined ? options : { ...options, probe });
+}
+
+/** One folder has one budget: what somebody asks for and does not get should not go unnoticed. */
+function checkAgreement({ folder, given }: CheckedRuntime, settings: CheckedRuntime["settings"]): void {
+  for (const [name, value] of Object.entries(given)) {
+    const there = settings[name as keyof typeof settings];
+    if (there === value) continue;
+    throw new OptionError(`The queues in ${folder} are open with ${name} ${String(there)}, not ${String(value)}.`);
   }
 }

@@ -34,6 +34,11 @@ export class OptionReader {
     return Object.keys(this.#values);
   }
 
+  /** A name that is misspelt must not go unnoticed: its value would be ignored. */
+  only(names: readonly string[]): void {
+    for (const name of this.names()) if (!names.includes(name)) fail(this.#pathOf(name), "is not an option");
+  }
+
   section(name: string): OptionReader {
     return new OptionReader(this.#get(name) ?? {}, this.#pathOf(name));
   }

@@ -111,12 +111,47 @@ export interface ElasticsearchOptions extends Partial<Omit<DestinationSettings, 
   };
 }
 
+const OPTION_NAMES: readonly (keyof ElasticsearchOptions)[] = [
+  "destination",
+  "index",
+  "dateSuffix",
+  "op",
+  "id",
+  "existingIdIsDelivered",
+  "routing",
+  "pipeline",
+  "requireDataStream",
+  "requireAlias",
+  "timestamp",
+  "timestampFrom",
+  "fields",
+  "device",
+  "connection",
+];
+
+const CONNECTION_NAMES: readonly (keyof ConnectionSettings)[] = [
+  "nodes",
+  "cloudId",
+  "serverless",
+  "auth",
+  "tls",
+  "proxy",
+  "headers",
+  "compression",
+  "requestTimeoutMs",
+  "discoverNodes",
+  "compatibleServer",
+];
+
+const TLS_TEXTS = ["ca", "caFingerprint", "cert", "key", "passphrase"] as const;
+
 /**
  * Checks options from outside and fills in what is missing.
  * @throws {ElasticsearchOptionsError}
  */
 export function checkElasticsearchOptions(options: unknown): ElasticsearchSettings {
   const from = new OptionReader(options, "");
+  from.only(OPTION_NAMES);
   const destination = from.choice("destination", ["index", "dataStream", "timeSeries"], "index");
   const isStream = destination !== "index";
   const op = from.choice("op", ["create", "index", "update", "upsert"], "create");
@@ -155,6 +190,7 @@ export function checkElasticsearchOptions(options: unknown): ElasticsearchSettin
 }
 
 function readFields(from: OptionReader, timestamp: boolean): AddedFieldNames {
+  from.only(["topic", "acceptedAt", "device", "replayed"]);
   const fields: AddedFieldNames = {
     topic: from.text("topic", ""),
     acceptedAt: from.text("acceptedAt", ""),
@@ -168,6 +204,7 @@ function readFields(from: OptionReader, timestamp: boolean): AddedFieldNames {
 }
 
 function readConnection(from: OptionReader): ConnectionSettings {
+  from.only(CONNECTION_NAMES);
   const cloudId = from.text("cloudId", "");
   if (cloudId !== "") checkCloudId(cloudId);
   const { nodes, login } = readNodes(from.texts("nodes", ["http://localhost:9200"]));
@@ -217,6 +254,7 @@ function readNodes(texts: readonly string[]): { nodes: string[]; login: Elastics
 }
 
 function readAuth(from: OptionReader): ElasticsearchAuth {
+  from.only(["kind", "username", "password", "apiKey", "token"]);
   const kind = from.choice("kind", ["none", "basic", "apiKey", "bearer"], "none");
   switch (kind) {
     case "none":
@@ -231,8 +269,9 @@ function readAuth(from: OptionReader): ElasticsearchAuth {
 }
 
 function readTls(from: OptionReader): ElasticsearchTls {
+  from.only([...TLS_TEXTS, "verify"]);
   const tls: Record<string, string> = {};
-  for (const name of ["ca", "caFingerprint", "cert", "key", "passphrase"] as const) {
+  for (const name of TLS_TEXTS) {
     const text = from.text(name, "");
     if (text !== "") tls[name] = text;
   }

@@ -85,8 +85,43 @@ export interface CheckedOptions {
   readonly rotate: Required<RotateOptions>;
 }
 
+/** What a value must be: one of these texts, or of this type. Numbers have ranges of their own below. */
+type Kind = readonly string[] | "text" | "switch" | "number" | "object" | "names";
+
+const OPTION_KINDS: Readonly<Record<keyof FileTargetOptions, Kind>> = {
+  file: "text",
+  root: "text",
+  createFolders: "switch",
+  mode: ["append", "overwrite"],
+  continues: "switch",
+  format: ["text", "json", "csv"],
+  encoding: "text",
+  buffers: ["raw", "base64", "hex"],
+  csv: "object",
+  maxLines: "number",
+  maxBytes: "number",
+  whenFull: ["keepNew", "refuseNew", "rotate"],
+  rotate: "object",
+};
+
+const CSV_KINDS: Readonly<Record<keyof NonNullable<FileTargetOptions["csv"]>, Kind>> = {
+  columns: "names",
+  header: "switch",
+  separator: "text",
+  formulaSafe: "switch",
+};
+
+const ROTATE_KINDS: Readonly<Record<keyof RotateOptions, Kind>> = {
+  keepFiles: "number",
+  everyMs: "number",
+  gzip: "switch",
+};
+
 /** @throws {TargetConfigError} */
 export function checkOptions(options: FileTargetOptions): CheckedOptions {
+  checkKinds(options, "", OPTION_KINDS);
+  checkKinds(options.csv ?? {}, "csv.", CSV_KINDS);
+  checkKinds(options.rotate ?? {}, "rotate.", ROTATE_KINDS);
   const { file, root, createFolders = true, whenFull = "keepNew", rotate = {}, csv } = options;
   if ((file === undefined || file === "") && (root === undefined || root === "")) {
     throw wrong("file-name-missing", "The file exporter needs a file name, or a folder for the names in its records.");
@@ -124,6 +159,34 @@ export function checkOptions(options: FileTargetOptions): CheckedOptions {
       gzip: rotate.gzip ?? false,
     },
   };
+}
+
+/** Programs need not be typed; a name or a word that is misspelt must not go unnoticed. */
+function checkKinds(values: object, path: string, kinds: Readonly<Record<string, Kind>>): void {
+  for (const [name, value] of Object.entries(values)) {
+    const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
+    if (kind === undefined) throw wrong("file-option", `${path}${name} is not an option of the file exporter.`);
+    const demand = value === undefined ? undefined : demandOf(kind, value);
+    if (demand !== undefined) throw wrong("file-option", `${path}${name} must be ${demand}.`);
+  }
+}
+
+/** What a value should have been; undefined when it is. */
+function demandOf(kind: Kind, value: unknown): string | undefined {
+  switch (kind) {
+    case "text":
+      return typeof value === "string" ? undefined : "a text";
+    case "switch":
+      return typeof value === "boolean" ? undefined : "true or false";
+    case "number":
+      return typeof value === "number" ? undefined : "a number";
+    case "object":
+      return typeof value === "object" && value !== null && !Array.isArray(value) ? undefined : "an object";
+    case "names":
+      return Array.isArray(value) && value.every((one) => typeof one === "string") ? undefined : "a list of texts";
+    default:
+      return kind.some((choice) => choice === value) ? undefined : `one of ${kind.join(", ")}`;
+  }
 }
 
 function limit(name: string, value = 0): number {

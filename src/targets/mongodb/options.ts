@@ -179,9 +179,54 @@ function decode(text: string): string {
   }
 }
 
+const OPTION_NAMES: readonly (keyof MongoOptions)[] = [
+  "connection",
+  "database",
+  "collection",
+  "mode",
+  "keyFields",
+  "operators",
+  "idKind",
+  "existingIdIsDelivered",
+  "writeConcern",
+  "fields",
+  "device",
+  "replaceKeys",
+  "wrapField",
+  "timeSeries",
+];
+
+const CONNECTION_NAMES: readonly (keyof MongoConnectionOptions | "hosts" | "srv")[] = [
+  "uri",
+  "hosts",
+  "srv",
+  "user",
+  "password",
+  "authSource",
+  "mechanism",
+  "tls",
+  "ca",
+  "cert",
+  "key",
+  "passphrase",
+  "allowInvalidCertificates",
+  "replicaSet",
+  "direct",
+  "appName",
+  "compression",
+  "metered",
+  "selectTimeoutMs",
+  "connectTimeoutMs",
+  "requestTimeoutMs",
+  "extra",
+];
+
+const FIELD_NAMES: readonly (keyof MongoAddedFields)[] = ["topic", "acceptedAt", "device", "replayed"];
+
 /** Checks settings from outside and fills in the defaults. @throws {MongoOptionsError} */
 export function checkMongoOptions(input: unknown): MongoOptions {
   const given = objectOf(input, "options");
+  only(given, "", OPTION_NAMES);
   const collection = textOf(given, "collection");
   const database = textOf(given, "database");
   const databaseFault = databaseNameFault(database);
@@ -218,6 +263,7 @@ export function checkMongoOptions(input: unknown): MongoOptions {
  */
 export function checkMongoConnection(input: unknown): MongoConnectionOptions {
   const given = objectOf(input, "connection");
+  only(given, "connection.", CONNECTION_NAMES);
   const split = splitUri(textOrNone(given, "uri") ?? uriOfHosts(given));
   if (!/^mongodb(\+srv)?:\/\/[^/?]/.test(split.uri)) {
     throw new MongoOptionsError("uri", "must begin with mongodb:// or mongodb+srv:// and name a host");
@@ -293,6 +339,7 @@ export function collectionNameFault(name: string, database: string): string | un
 
 function checkTimeSeries(input: unknown): MongoTimeSeries {
   const given = objectOf(input, "timeSeries");
+  only(given, "timeSeries.", ["timeField", "metaField", "granularity", "expireAfterSeconds"]);
   const metaField = textOrNone(given, "metaField");
   const granularity =
     given["granularity"] === undefined ? undefined : choiceOf(given, "granularity", ["seconds", "minutes", "hours"]);
@@ -308,8 +355,9 @@ function checkTimeSeries(input: unknown): MongoTimeSeries {
 
 function checkFields(input: unknown): MongoAddedFields {
   const given = objectOf(input, "fields");
+  only(given, "fields.", FIELD_NAMES);
   const fields: Record<string, string> = {};
-  for (const name of ["topic", "acceptedAt", "device", "replayed"]) {
+  for (const name of FIELD_NAMES) {
     const field = textOrNone(given, name);
     if (field !== undefined) fields[name] = fieldNameOf(field, `fields.${name}`);
   }
@@ -335,6 +383,13 @@ function objectOf(value: unknown, field: string): Given {
     throw new MongoOptionsError(field, "must be an object");
   }
   return value as Given;
+}
+
+/** A name that is misspelt must not go unnoticed: its value would be ignored. */
+function only(given: Given, path: string, names: readonly string[]): void {
+  for (const name of Object.keys(given)) {
+    if (!names.includes(name)) throw new MongoOptionsError(path + name, "is not an option");
+  }
 }
 
 function textOf(given: Given, field: string): string {
