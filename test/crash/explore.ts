@@ -144,7 +144,7 @@ export class Explorer {
         const { message } = error as Error;
         throw new ExploreError(`${scenario.name}: ${message}`, this.result.states, error);
       }
-      if (this.result.states - reported >= 10_000) this.#options.onProgress?.((reported = this.result.states));
+      if (this.result.states - reported >= 1_000) this.#options.onProgress?.((reported = this.result.states));
     }
     return this.result;
   }
