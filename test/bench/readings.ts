@@ -36,7 +36,7 @@ export function readings1k(): Reading[] {
     messages.push({
       station: location!,
       sequence: i / 9,
-      readings: rows.map(({ location: _, ...reading }) => reading),
+      readings: rows.map(withoutLocation),
     });
   }
   return messages;
@@ -55,4 +55,10 @@ export function machineReading(): Reading | undefined {
 
 export function averageBytes(readings: readonly Reading[]): number {
   return readings.reduce((sum, reading) => sum + Buffer.byteLength(JSON.stringify(reading)), 0) / readings.length;
+}
+
+function withoutLocation(row: Record<string, string | number>): Reading {
+  const reading = { ...row };
+  delete reading["location"];
+  return reading;
 }
