@@ -223,7 +223,8 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
 
   /** Nearly all messages go where the one before went: the log recognises the same object. */
   #merged(routings: readonly Routing[]): Routing {
-    const isSame = routings.length === this.#lastRoutings.length && routings.every((r, i) => r === this.#lastRoutings[i]);
+    const isSame =
+      routings.length === this.#lastRoutings.length && routings.every((r, i) => r === this.#lastRoutings[i]);
     if (!isSame) {
       const ids = [...this.#guides.keys()];
       this.#lastMerged = mergeRoutings(routings.map((routing, i) => [ids[i]!, routing] as const));

@@ -27,7 +27,11 @@ export interface Followed {
  * @param hasTransform of the pool: else whoever has a transform of its own makes other records, and has to keep them
  * itself
  */
-export function followWires(pool: Node, hasTransform: boolean, getNode: (id: string) => Node | null | undefined): Followed {
+export function followWires(
+  pool: Node,
+  hasTransform: boolean,
+  getNode: (id: string) => Node | null | undefined,
+): Followed {
   const members = new Map<string, PoolMember>();
   const storedFor: string[] = [];
   const absent = new Set<string>();

@@ -41,6 +41,7 @@ function droppedText(status: ExporterStatus, text: Translate): string {
   return joined([
     status.dropped === 0 ? "" : text("status.dropped", { count: status.dropped }),
     status.deadLetters === 0 ? "" : text("status.rejected", { count: status.deadLetters }),
+    status.filtered === 0 ? "" : text("status.filtered", { count: status.filtered }),
   ]);
 }
 
