@@ -61,9 +61,10 @@ export class Flushed {
 
   async round(clock: Clock, sync: boolean): Promise<void> {
     const upTo = this.log.nextOffset;
+    const settles = sync && this.#hasOnlyToSettle(clock.elapsedMs());
     if (sync) this.wanted = false;
     try {
-      await (sync ? this.log.sync() : this.log.write());
+      await (settles ? this.log.settle() : sync ? this.log.sync() : this.log.write());
       this.#failures = 0;
       this.#notBeforeMs = 0;
       this.#onTrouble(undefined);
@@ -80,6 +81,14 @@ export class Flushed {
     this.#waiting = this.#waiting.filter(({ offset }) => offset >= upTo);
     for (const { done } of synced) done();
     if (this.#waiting.length > 0) this.wanted = true;
+  }
+
+  /** Nothing is on disk and nothing is old enough to go there: what the target is about to confirm must not be written. */
+  #hasOnlyToSettle(nowMs: number): boolean {
+    const { log, policy } = this;
+    if (this.wanted || log.segmentCount > 0 || log.unwrittenBytes > policy.memoryShareBytes) return false;
+    const writeAtMs = log.writeDueMs(policy.writeIntervalMs);
+    return writeAtMs === undefined || writeAtMs > nowMs;
   }
 
   /** Tells whoever still waits, after the last round. */

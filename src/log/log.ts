@@ -496,6 +496,18 @@ export class Log {
     return this.#exclusively(() => this.#sync());
   }
 
+  /**
+   * Has the targets make durable what they confirmed, and writes nothing: for a log that has nothing on disk.
+   * @throws what the first target that could not do it says
+   */
+  settle(): Promise<void> {
+    return this.#exclusively(async () => {
+      this.#lastSyncMs = this.#o.clock.elapsedMs();
+      const failure = await this.#settleAll();
+      if (failure !== undefined) throw failure;
+    });
+  }
+
   async #write(evenEmpty: boolean): Promise<void> {
     this.#lastWriteMs = this.#o.clock.elapsedMs();
     await this.#finishRound();
@@ -706,16 +718,21 @@ export class Log {
     if (writer !== undefined && writer.wholeEnd > writer.segment.provenLength) await this.#syncWriter(writer);
   }
 
-  async #sync(): Promise<void> {
-    this.#lastSyncMs = this.#o.clock.elapsedMs();
-    let settleFailure: Error | undefined;
+  async #settleAll(): Promise<Error | undefined> {
+    let failure: Error | undefined;
     for (const consumer of this.#consumers.values()) {
       try {
         await consumer.settleNow();
       } catch (error) {
-        settleFailure ??= error instanceof Error ? error : new Error(String(error)); // its cursor stays where it was; the others go on
+        failure ??= error instanceof Error ? error : new Error(String(error)); // its cursor stays where it was; the others go on
       }
     }
+    return failure;
+  }
+
+  async #sync(): Promise<void> {
+    this.#lastSyncMs = this.#o.clock.elapsedMs();
+    const settleFailure = await this.#settleAll();
     const wantsCursors = this.#deadSegments().length > 0 && !this.#onlyUnlink();
     try {
       await this.#write(wantsCursors && this.#writer === undefined);

@@ -68,7 +68,7 @@ export class Chaos {
   /** Lets it run for a random while, kills it, and starts it again. */
   async kill(): Promise<void> {
     const { random } = this.#options;
-    const lifeMs = 1_700 + random() * 2_300;
+    const lifeMs = 1_700 + random() * 1_800;
     const turnsAtMs = random() * lifeMs;
     // In half of the lives the target goes or comes in the middle; it stays so over the kill.
     if (random() < 0.5) {

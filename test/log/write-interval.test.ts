@@ -44,6 +44,29 @@ describe("the write interval", () => {
     await log.close();
   });
 
+  it("is waited for by young records when a target has to settle", async () => {
+    const disk = new SimDisk();
+    const log = await openLog(clock, disk);
+    const consumer = log.consumer("exporter");
+    let settled = 0;
+    consumer.settle = async () => void settled++;
+    const flushed = flusher.add(log, POLICY, assert.ifError);
+
+    for (let at = 0; at < 12_000; at += 100) {
+      log.append("1", {});
+      flusher.poke(flushed);
+      const taken = await consumer.take({ records: 1, bytes: 1_000 }, new AbortController().signal);
+      await clock.advance(100); // so there is always one that is not confirmed yet
+      consumer.confirm(taken);
+      flusher.poke(flushed);
+    }
+
+    assert.ok(settled >= 2, `settled ${settled} times`);
+    assert.equal(disk.usedBytes, 0);
+    await flusher.close();
+    await log.close();
+  });
+
   it("is kept beside a log whose own is far longer", async () => {
     const lazy = await openLog(clock);
     const log = await openLog(clock);
@@ -66,11 +89,11 @@ describe("the write interval", () => {
   });
 });
 
-function openLog(clock: FakeClock): Promise<Log> {
+function openLog(clock: FakeClock, files = new SimDisk()): Promise<Log> {
   return Log.open({
     folder: "/q/log",
     logId: Buffer.alloc(16, 7),
-    files: new SimDisk(),
+    files,
     clock,
     random: randomBytes,
     compression: stored,
