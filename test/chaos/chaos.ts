@@ -24,6 +24,8 @@ export interface ChaosOptions {
   readonly subject: Subject;
   readonly random: () => number;
   readonly messagesPerSecond: number;
+  /** In how many lives the target goes or comes in the middle, 0 to 1. Default 0.5. */
+  readonly turnChance?: number;
   /** Hears a line for each thing that is done. */
   readonly onStep?: (step: string) => void;
 }
@@ -67,11 +69,11 @@ export class Chaos {
 
   /** Lets it run for a random while, kills it, and starts it again. */
   async kill(): Promise<void> {
-    const { random } = this.#options;
+    const { random, turnChance = 0.5 } = this.#options;
     const lifeMs = 1_700 + random() * 1_800;
     const turnsAtMs = random() * lifeMs;
-    // In half of the lives the target goes or comes in the middle; it stays so over the kill.
-    if (random() < 0.5) {
+    // Where the target goes or comes in the middle, it stays so over the kill.
+    if (random() < turnChance) {
       await wait(turnsAtMs);
       await this.#turn();
       await wait(lifeMs - turnsAtMs);

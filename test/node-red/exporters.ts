@@ -1,0 +1,67 @@
+/** The nodes of the exporters to databases, as the editor saves them. */
+import type { FlowNode } from "../support/node-red.js";
+
+export function mongodbNode(more: object = {}): FlowNode {
+  return {
+    id: "exporter",
+    type: "resilient-mongodb",
+    z: "tab",
+    name: "",
+    runtime: "rt",
+    connectBy: "uri",
+    uri: "mongodb://localhost:27017",
+    hosts: "localhost:27017",
+    srv: false,
+    tls: {},
+    database: "plant",
+    databaseType: "str",
+    databasePrefix: "",
+    collection: "readings",
+    collectionType: "str",
+    collectionPrefix: "",
+    anyDestination: false,
+    data: "payload",
+    dataType: "msg",
+    control: true,
+    options: {},
+    flush: {},
+    wires: [],
+    ...more,
+  };
+}
+
+export function elasticsearchNode(more: object = {}): FlowNode {
+  return {
+    id: "exporter",
+    type: "resilient-elasticsearch",
+    z: "tab",
+    name: "",
+    runtime: "rt",
+    connectBy: "nodes",
+    nodes: "http://localhost:9200",
+    cloudId: "",
+    auth: "none",
+    tls: {},
+    proxy: "",
+    destination: "index",
+    index: "readings",
+    indexType: "str",
+    indexPrefix: "",
+    dateSuffix: "",
+    docId: "",
+    docIdType: "msg",
+    routing: "",
+    routingType: "str",
+    pipeline: "",
+    pipelineType: "str",
+    pipelinePrefix: "",
+    anyDestination: false,
+    data: "payload",
+    dataType: "msg",
+    control: true,
+    options: {},
+    flush: {},
+    wires: [],
+    ...more,
+  };
+}
