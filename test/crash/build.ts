@@ -27,8 +27,13 @@ export async function build(faults: readonly PlantedFault[]): Promise<Built> {
     for (const fault of faults) writeVariant(folder, fault.name, planted(fault, sources));
     writeFileSync(join(folder, "package.json"), `{ "type": "commonjs" }\n`);
     const compilerOptions = {
-      ...{ target: "es2023", module: "node20", types: [], noCheck: true, skipLibCheck: true },
-      ...{ rootDir: "in", outDir: "out" },
+      target: "es2023",
+      module: "node20",
+      types: [],
+      noCheck: true,
+      skipLibCheck: true,
+      rootDir: "in",
+      outDir: "out",
     };
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["in"] }));
     symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));

@@ -186,8 +186,17 @@ export class Explorer {
     }
     const offsets = new Map<number, number>();
     const life: Life = {
-      ...{ scenario, log, oracle, disk, offsets, depth, present, images: [] },
-      ...{ isReadOnly: false, hadTrouble: false, isClosed: false },
+      scenario,
+      log,
+      oracle,
+      disk,
+      offsets,
+      depth,
+      present,
+      images: [],
+      isReadOnly: false,
+      hadTrouble: false,
+      isClosed: false,
     };
     for (const id of present) await this.#begin(life, id);
     disk.before = (call, _disk, writing) => {
@@ -415,7 +424,7 @@ export class Explorer {
     const n = oracle.accepted();
     log.append(payloadOf(n, this.#forged), {});
     if (this.#chance(0.5)) await log.write();
-    for (const id of [...log.orphans.keys()]) log.removeConsumer(id);
+    for (const id of log.orphans.keys()) log.removeConsumer(id);
     for (const id of oracle.consumers) {
       const consumer = log.consumer(id);
       const found: number[] = [];

@@ -1,6 +1,6 @@
 /** Explores in a thread of its own: told by `pool.ts` what, answers with how far it came and what it found. */
 import { parentPort } from "node:worker_threads";
-import { Explorer, ExploreError, type ExploreOptions, type Explored } from "./explore.js";
+import type { Explorer, ExploreError, ExploreOptions, Explored } from "./explore.js";
 
 export interface Task {
   /** The folder of the explorer to run: the one with the fault, if one is planted. */

@@ -144,8 +144,17 @@ describe("a segment that was cut", () => {
         }
         const cut = SEGMENT_HEADER_BYTES + (cutSeed % (file.length - SEGMENT_HEADER_BYTES + 1));
         const segment: Segment = {
-          ...{ sequence: 1, base: HEAD.origin, epoch, path: "/q/s", size: cut, end: undefined, carries: false },
-          ...{ provenLength: 0, judged: true, knownBad: [], growing: false },
+          sequence: 1,
+          base: HEAD.origin,
+          epoch,
+          path: "/q/s",
+          size: cut,
+          end: undefined,
+          carries: false,
+          provenLength: 0,
+          judged: true,
+          knownBad: [],
+          growing: false,
         };
         const disk = new SimDisk();
         const handle = await disk.create(segment.path);

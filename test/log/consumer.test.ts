@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { LogConsumer } from "../../src/log/consumer.js";
-import { Log } from "../../src/log/log.js";
+import type { Log } from "../../src/log/log.js";
 import type { LogRecord } from "../../src/record.js";
 import { SimDisk } from "../support/sim-disk.js";
 import { openLog } from "./open-log.js";

@@ -5,7 +5,7 @@ import { basename, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { systemFiles } from "../../src/files.js";
 import { deflateCompression } from "../../src/log/compression.js";
-import { Log, type LogOptions } from "../../src/log/log.js";
+import type { Log, LogOptions } from "../../src/log/log.js";
 import { NewerFormatError } from "../../src/log/recovery.js";
 import { tempFolder } from "../support/temp-folder.js";
 import { openLog } from "./open-log.js";

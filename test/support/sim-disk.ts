@@ -180,7 +180,7 @@ export class SimDisk implements Files {
       this.changes++;
       return Promise.resolve(effect());
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -294,7 +294,7 @@ class SimFile implements OpenFile {
     try {
       return Promise.resolve(this.writeNow(bytes, position));
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -306,7 +306,7 @@ class SimFile implements OpenFile {
     try {
       return Promise.resolve(this.#disk.readFrom(this.#inode, into, position));
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -315,7 +315,7 @@ class SimFile implements OpenFile {
       this.#disk.syncOf(this.#inode);
       return Promise.resolve();
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
