@@ -70,6 +70,8 @@ const WRONG_CLOCK_MS = 30_000;
 
 interface Round {
   readonly blocks: readonly TailBlock[];
+  /** When the oldest of their records was accepted: from then on runs the time in which it is synced. */
+  readonly sinceMs: number;
   readonly upTo: number;
   readonly cursors: Cursors;
   readonly end: number;
@@ -512,6 +514,7 @@ export class Log {
     this.#lastWriteMs = this.#o.clock.elapsedMs();
     await this.#finishRound();
     const { compression, clock } = this.#o;
+    const oldestMs = this.#tail.oldestUnwrittenMs(this.#done) ?? this.#lastWriteMs;
     const blocks = this.#o.persistent ? await this.#takeUnwritten() : [];
     const upTo = this.nextOffset;
     const view = this.#cursorView();
@@ -540,7 +543,9 @@ export class Log {
       framed = frameBlocks(packed, writer.segment.epoch, writer.end, writer.segment.provenLength);
     }
     this.#carries = false;
-    this.#unfinished = { blocks, upTo, cursors: view, end: writer.end + framed.length };
+    // What is carried over from an earlier life or a failed sync has no time of its own.
+    const sinceMs = Number.isFinite(oldestMs) ? oldestMs : this.#lastWriteMs;
+    this.#unfinished = { blocks, sinceMs, upTo, cursors: view, end: writer.end + framed.length };
     for (const { kept } of blocks) writer.segment.end = Math.max(writer.segment.end ?? 0, kept.last + 1);
     await this.#writing(() => writer.append(framed));
     this.#roundDone();
@@ -577,11 +582,11 @@ export class Log {
   }
 
   #roundDone(): void {
-    const { blocks, upTo, cursors, end } = this.#unfinished!;
+    const { blocks, sinceMs, upTo, cursors, end } = this.#unfinished!;
     this.#unfinished = undefined;
     this.#written = cursors;
     this.#tail.wrote(blocks, upTo, end);
-    if (blocks.length > 0) this.#unsyncedSinceMs ??= this.#lastWriteMs;
+    if (blocks.length > 0) this.#unsyncedSinceMs ??= sinceMs;
   }
 
   async #writing(write: () => Promise<void>): Promise<void> {

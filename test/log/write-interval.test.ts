@@ -67,6 +67,20 @@ describe("the write interval", () => {
     await log.close();
   });
 
+  it("is part of the time in which a record is synced", async () => {
+    const disk = new SimDisk();
+    const log = await openLog(clock, disk);
+    const flushed = flusher.add(log, POLICY, assert.ifError);
+    log.append("1", {});
+    flusher.poke(flushed);
+
+    await clock.advance(POLICY.syncIntervalMs + 10);
+
+    assert.equal(log.unwrittenBytes + log.unsyncedBytes, 0);
+    await flusher.close();
+    await log.close();
+  });
+
   it("is kept beside a log whose own is far longer", async () => {
     const lazy = await openLog(clock);
     const log = await openLog(clock);
