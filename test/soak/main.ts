@@ -1,0 +1,126 @@
+/**
+ * Chaos with an oracle, for as long as one likes: real Node-REDs are fed, killed and started, their target comes and goes,
+ * and after each bout everything that was promised must be in the target, once and in order.
+ *   npm run soak                               200 kills of each Node-RED
+ *   npm run soak -- --minutes 30               for half an hour, the versions in turn
+ *   npm run soak -- --kills 50 --version 5 --target file --seed 7
+ * Ends with exit code 1 at the first bout in which a promise was not kept; its folder is left for looking into.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { Chaos, seeded } from "../chaos/chaos.js";
+import { FileSubject } from "../chaos/file-subject.js";
+import type { Subject } from "../chaos/subject.js";
+import { NODE_RED_VERSIONS, type NodeRedVersion } from "../support/node-red-install.js";
+
+/** Another target is another line here. */
+const SUBJECTS: Readonly<Record<string, (folder: string) => Promise<Subject>>> = {
+  file: (folder) => FileSubject.in(folder),
+};
+/** After so many kills everything is looked at, and the next bout begins with empty folders. */
+const KILLS_PER_BOUT = 20;
+const MESSAGES_PER_SECOND = 1_000;
+const DEFAULT_KILLS = 200;
+
+interface Plan {
+  readonly versions: readonly NodeRedVersion[];
+  readonly subject: (folder: string) => Promise<Subject>;
+  readonly seed: number;
+  /** For each version; without a limit when there is one in time. */
+  readonly kills: number;
+  readonly endsAtMs: number;
+}
+
+interface Total {
+  kills: number;
+  accepted: number;
+  checked: number;
+}
+
+void main();
+
+async function main(): Promise<void> {
+  const plan = planned();
+  const total: Total = { kills: 0, accepted: 0, checked: 0 };
+  const killsOf = new Map<NodeRedVersion, number>();
+  let hasHeld = true;
+  for (let bout = 0; hasHeld && performance.now() < plan.endsAtMs; bout++) {
+    const version = plan.versions[bout % plan.versions.length]!;
+    const left = plan.kills - (killsOf.get(version) ?? 0);
+    if (left <= 0) break;
+    const kills = Math.min(left, KILLS_PER_BOUT);
+    hasHeld = await fight(plan, version, plan.seed + bout, kills, total);
+    killsOf.set(version, kills + (killsOf.get(version) ?? 0));
+    say(`so far ${total.kills} kills, ${total.checked} of ${total.accepted} accepted records promised and checked`);
+  }
+  say(hasHeld ? "every promise was kept" : "A PROMISE WAS NOT KEPT");
+  process.exitCode = hasHeld ? 0 : 1;
+}
+
+/** One bout. Returns whether every promise was kept. */
+async function fight(
+  { subject, endsAtMs }: Plan,
+  version: NodeRedVersion,
+  seed: number,
+  kills: number,
+  total: Total,
+): Promise<boolean> {
+  const folder = mkdtempSync(join(tmpdir(), "resilient-soak-"));
+  say(`Node-RED ${version}, seed ${seed}`);
+  const chaos = await Chaos.start({
+    version,
+    subject: await subject(folder),
+    random: seeded(seed),
+    messagesPerSecond: MESSAGES_PER_SECOND,
+    onStep: say,
+  });
+  let hasHeld = false;
+  try {
+    for (let i = 0; i < kills && performance.now() < endsAtMs; i++) await chaos.kill();
+    const result = await chaos.finish();
+    total.kills += result.kills;
+    total.accepted += result.accepted;
+    total.checked += result.checked;
+    hasHeld = result.violations.length === 0;
+    for (const violation of result.violations) say(`VIOLATION ${violation}`);
+    if (!hasHeld) for (const line of chaos.nodeRed.lines.slice(-60)) say(`| ${line}`);
+  } finally {
+    await chaos.close();
+    if (hasHeld) rmSync(folder, { recursive: true, force: true });
+    else say(`left for looking into: ${folder}`);
+  }
+  return hasHeld;
+}
+
+function planned(): Plan {
+  const { values } = parseArgs({
+    options: {
+      minutes: { type: "string" },
+      kills: { type: "string" },
+      target: { type: "string", default: "file" },
+      version: { type: "string" },
+      seed: { type: "string" },
+    },
+  });
+  const subject = Object.hasOwn(SUBJECTS, values.target) ? SUBJECTS[values.target] : undefined;
+  if (subject === undefined) throw new Error(`--target is one of ${Object.keys(SUBJECTS).join(", ")}`);
+  const versions = NODE_RED_VERSIONS.filter((version) => values.version === undefined || version === values.version);
+  if (versions.length === 0) throw new Error(`--version is one of ${NODE_RED_VERSIONS.join(", ")}`);
+  const minutes = positive("minutes", values.minutes);
+  const kills = positive("kills", values.kills) ?? (minutes === undefined ? DEFAULT_KILLS : Number.POSITIVE_INFINITY);
+  const endsAtMs = minutes === undefined ? Number.POSITIVE_INFINITY : performance.now() + minutes * 60_000;
+  return { versions, subject, seed: positive("seed", values.seed) ?? Date.now() % 1_000_000, kills, endsAtMs };
+}
+
+function positive(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (value > 0) return value;
+  throw new Error(`--${name} takes a number above 0`);
+}
+
+function say(text: string): void {
+  process.stdout.write(`${(performance.now() / 1_000).toFixed(1).padStart(8)} s  ${text}\n`);
+}
