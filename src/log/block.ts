@@ -94,6 +94,11 @@ function originOf({ origin, idBase, bootId, baseElapsedMs, baseTimeMs }: BlockOr
 
 const NO_ROUTING: Routing = Object.freeze(Object.create(null) as Record<string, string>);
 
+function isEmpty(routing: Routing): boolean {
+  for (const _ in routing) return false;
+  return true;
+}
+
 function encodeRouting(routing: Routing): string {
   return JSON.stringify(Object.entries(routing).flat());
 }
@@ -181,7 +186,9 @@ export class RecordBlock implements BlockOrigin {
     return this.count > 0;
   }
 
-  #route(routing: Routing): number {
+  #route(given: Routing): number {
+    // A sender that names no destination makes a new empty object each time.
+    const routing = isEmpty(given) ? NO_ROUTING : given;
     if (routing === this.#lastRouting) return this.#lastRoute;
     const text = encodeRouting(routing);
     this.#routeIndex ??= new Map();
