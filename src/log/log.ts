@@ -799,11 +799,18 @@ export class Log {
    * cursors may go first all the same: until the cursor is written, a crash makes their absence look like a loss.
    */
   async #makeRoom(): Promise<void> {
-    const holder = this.#durableHolder ?? this.#segments.at(-1);
+    const holder = this.#durableHolder ?? this.found.segments.at(-1);
     const dead = this.#deadSegments();
     const end = dead.findIndex((segment) => segment === holder || segment.growing);
     const older = end < 0 ? dead : dead.slice(0, end);
-    if (older.length > 0) await this.#unlink(older);
+    if (older.length === 0) return;
+    if (this.#durableHolder !== undefined) return this.#unlink(older);
+    // A life that has synced nothing cannot know which file has the newest durable cursors. One by one, and each for
+    // good before the next: so none of them can come back without those behind it.
+    for (const segment of older) {
+      await this.#unlink([segment]);
+      await this.#removing(() => this.#syncFolder());
+    }
   }
 
   async #unlink(segments: readonly Segment[]): Promise<void> {

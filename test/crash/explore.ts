@@ -283,6 +283,7 @@ export class Explorer {
       return true;
     } catch (error) {
       if (error instanceof StorageError || error instanceof NotSettled) return false;
+      if ((error as Error).cause instanceof NotSettled) return false;
       if ((error as NodeJS.ErrnoException).code === "EIO") return false; // a read
       throw error;
     }
