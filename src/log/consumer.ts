@@ -101,6 +101,11 @@ export class LogConsumer implements RecordSource {
     return offset < this.#cursor || this.#confirmed.has(offset);
   }
 
+  #confirmedIn(from: number, to: number): number {
+    const start = Math.min(Math.max(from, this.#cursor), to);
+    return start - from + this.#confirmed.countIn(start, to);
+  }
+
   hasConfirmedIn(from: number, to: number): boolean {
     return from < this.#cursor || this.#confirmed.countIn(from, to) > 0;
   }
@@ -348,9 +353,14 @@ export class LogConsumer implements RecordSource {
     return skipped;
   }
 
-  /** As `skip`, for records that had to be given up: counted. */
+  /**
+   * As `skip`, for records that had to be given up: counted. Those that are just being delivered are counted when they
+   * come back undelivered.
+   */
   drop(from: number, to: number): number {
-    const dropped = this.skip(from, to);
+    const start = Math.max(from, this.#cursor);
+    const inFlight = start < to ? this.#taken.countIn(start, to) : 0;
+    const dropped = this.skip(from, to) - inFlight;
     this.#dropped += dropped;
     return dropped;
   }
@@ -358,6 +368,28 @@ export class LogConsumer implements RecordSource {
   /** Records of this life that were given up although this reader still needed them. */
   get dropped(): number {
     return this.#dropped;
+  }
+
+  /**
+   * Takes over what waits at another place below `below`, beside what waits here; where this reader began when that was
+   * left. Only while nobody takes. Everything confirmed must be settled. Returns how many records that is.
+   */
+  takeOver({ offset, ranges }: Cursor, below: number): number {
+    const end = Math.min(below, this.#cursor);
+    if (offset >= end) return 0;
+    const done = RangeSet.of([...this.#confirmed]);
+    done.add(end, this.#cursor);
+    // So many holes cannot be kept: some records come again, which is better than none.
+    const kept = ranges.length + done.size < MAX_CONFIRMED_RANGES / 2 ? ranges : [];
+    for (const { from, to } of kept) done.add(from, Math.min(to, end));
+    this.#confirmed.clear();
+    for (const { from, to } of done) this.#confirmed.add(from, to);
+    this.#cursor = offset;
+    this.#marks.length = 0;
+    this.#seek(offset);
+    this.#afterConfirm(undefined);
+    this.#settleAt(this.#version, this.#current());
+    return Math.max(0, end - this.#cursor - this.#confirmed.countIn(this.#cursor, end));
   }
 
   /** Offsets without a record are done for everyone; in front of a record that is taken, its confirmation says so. */
@@ -385,6 +417,7 @@ export class LogConsumer implements RecordSource {
     let lowest = this.#head;
     this.#eachRun(records, (from, to) => {
       this.#taken.remove(from, to);
+      this.#dropped += this.#confirmedIn(from, to); // given up while they were under way
       lowest = Math.min(lowest, from);
     });
     if (lowest < this.#head) this.#seek(lowest);

@@ -387,9 +387,10 @@ export class Log {
     this.#confirmListeners.push(listener);
   }
 
-  /** Everyone has confirmed it, orphans included. */
-  isDone(offset: number): boolean {
-    return this.#done.has(offset);
+  /** All who read have confirmed it. While nobody reads it is not. */
+  isDelivered(offset: number): boolean {
+    for (const consumer of this.#consumers.values()) if (!consumer.isConfirmed(offset)) return false;
+    return this.#consumers.size > 0;
   }
 
   /** Records that somebody still needs, at most: holes in what was lost or elided count. */
@@ -404,13 +405,17 @@ export class Log {
 
   /** One past the oldest piece that can be given up as a whole, a file or a block in memory; undefined when empty. */
   get oldestEnd(): number | undefined {
-    const { below } = this.#done;
+    return this.endOfPiece(this.#done.below);
+  }
+
+  /** The same for the piece that has the first record at or above `offset`. */
+  endOfPiece(offset: number): number | undefined {
     for (const segment of this.#segments) {
       const end = this.#endOf(segment);
-      if (!segment.growing && end > below) return end;
+      if (!segment.growing && end > offset) return end;
     }
-    const block = this.#tail.blockAt(below);
-    return block === undefined || block.last < below ? undefined : block.last + 1;
+    const block = this.#tail.blockAt(offset);
+    return block === undefined || block.last < offset ? undefined : block.last + 1;
   }
 
   /** Gives up what lies below `offset`, for all who still need it. Returns how many records that was, for all together. */
@@ -437,16 +442,16 @@ export class Log {
     return dropped;
   }
 
-  /** Gives up the oldest records for which `isOld` is true. Returns how many that was. */
-  async dropOld(isOld: (block: BlockOrigin, elapsedMs: number) => boolean): Promise<number> {
+  /** Gives up the oldest records for which `isOld` is true; for `only` this one, if given. Returns how many that was. */
+  async dropOld(isOld: (block: BlockOrigin, elapsedMs: number) => boolean, only?: LogConsumer): Promise<number> {
     let dropped = 0;
     for (;;) {
-      const { below } = this.#done;
+      const below = only?.offset ?? this.#done.below;
       const block = below < this.nextOffset ? await this.#blockAt(below, this.#janitor) : undefined;
       if (block === undefined) break;
       const end = block.firstFor((elapsedMs) => !isOld(block, elapsedMs));
       if (end <= below) break;
-      dropped += this.dropBelow(end);
+      dropped += only?.drop(below, end) ?? this.dropBelow(end);
       if (end <= block.last) break;
     }
     await this.#janitor.close();

@@ -77,6 +77,7 @@ export class LogStore implements SharedBudget {
   readonly #owners = new Set<{ close(): Promise<void> }>();
   /** Those that have dropped something nobody has been told of yet. */
   readonly #overflowed = new Set<Limits>();
+  readonly #watched = new Map<{ check(): Promise<void> }, string>();
   #checking: Timer | undefined;
   #telling: Timer | undefined;
   #isClosed = false;
@@ -147,6 +148,13 @@ export class LogStore implements SharedBudget {
     return limits;
   }
 
+  /** Has something looked after now and then, such as ages; returns the way to stop that. */
+  watch(name: string, watched: { check(): Promise<void> }): () => void {
+    this.#watched.set(watched, name);
+    this.#checkLater();
+    return () => this.#watched.delete(watched);
+  }
+
   unlimit(limits: Limits): void {
     if (this.#overflowed.delete(limits)) this.#tellOverflow(limits);
     this.#limits.delete(limits);
@@ -169,9 +177,9 @@ export class LogStore implements SharedBudget {
   }
 
   async #check(): Promise<void> {
-    for (const [limits, log] of this.#limits) {
+    for (const [watched, log] of [...this.#limits, ...this.#watched]) {
       try {
-        await limits.check();
+        await watched.check();
       } catch (error) {
         this.#options.onEvent({ kind: "unreadable", log, message: (error as Error).message });
       }

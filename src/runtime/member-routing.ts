@@ -19,23 +19,25 @@ export function mergeRoutings(parts: Iterable<readonly [member: string, routing:
   return merged;
 }
 
-/** What a member sees: its own part, and what was given for all. */
-export function viewOf(member: string): (routing: Routing) => Routing {
-  const prefix = member + SEPARATOR;
+/** What a member sees: its own part, or that of the one whose place it took over; and what was given for all. */
+export function viewOf(member: string, predecessor?: string): (routing: Routing) => Routing {
+  const prefixes = [member, ...(predecessor === undefined ? [] : [predecessor])].map((id) => id + SEPARATOR);
   // A block has one object for each routing, however many records have it.
   const known = new WeakMap<Routing, Routing>();
   return (routing) => {
     let own = known.get(routing);
-    if (own === undefined) known.set(routing, (own = ownPart(routing, prefix)));
+    if (own === undefined) known.set(routing, (own = partOf(routing, prefixes)));
     return own;
   };
 }
 
-function ownPart(routing: Routing, prefix: string): Routing {
-  const own = Object.create(null) as Record<string, string>; // without a prototype no name can reach one
-  for (const [name, value] of Object.entries(routing)) {
-    if (name.startsWith(prefix)) own[name.slice(prefix.length)] = value;
-    else if (!name.includes(SEPARATOR)) own[name] ??= value;
+function partOf(routing: Routing, prefixes: readonly string[]): Routing {
+  const part = Object.create(null) as Record<string, string>; // without a prototype no name can reach one
+  const names = Object.keys(routing);
+  for (const name of names) if (!name.includes(SEPARATOR)) part[name] = routing[name]!;
+  const prefix = prefixes.find((candidate) => names.some((name) => name.startsWith(candidate)));
+  if (prefix !== undefined) {
+    for (const name of names) if (name.startsWith(prefix)) part[name.slice(prefix.length)] = routing[name]!;
   }
-  return Object.freeze(own);
+  return Object.freeze(part);
 }

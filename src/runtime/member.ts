@@ -9,6 +9,7 @@ import type { DeliveryCounters, DeliveryEvent, DeliveryStatus, FlushReport } fro
 import { Delivery } from "../delivery/loop.js";
 import type { DeliverySettings } from "../delivery/settings.js";
 import type { LogConsumer } from "../log/consumer.js";
+import type { Cursor } from "../log/cursor.js";
 import type { LogRecord, Routing } from "../record.js";
 import type { Rejection, Target } from "../targets/target.js";
 import type { Queue } from "./queue.js";
@@ -187,6 +188,21 @@ export class Member {
       this.#delivery = this.#deliver();
       this.changed();
     });
+  }
+
+  /** Delivers also what waits at an orphan's place below `below`. Resolves to how many records that is. */
+  async takeOver(place: Cursor, below: number): Promise<number> {
+    const wasLetGo = this.#delivery.status.isClosed;
+    let taken = 0;
+    await this.letGo();
+    await this.#inTurn(async () => {
+      // What is confirmed and not settled could not be told from what is taken over.
+      await this.#consumer.settleNow();
+      taken = this.#consumer.takeOver(place, below);
+      await this.#consumer.findOldest();
+    });
+    if (!wasLetGo) await this.takeUp();
+    return taken;
   }
 
   #inTurn(change: () => void | Promise<void>): Promise<void> {

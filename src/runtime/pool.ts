@@ -3,11 +3,13 @@
  * letters, so that a slow or dead one neither delays the others nor bars the entry.
  */
 import type { DeadLetters } from "../delivery/dead-letters.js";
+import type { LogConsumer } from "../log/consumer.js";
 import type { Routing } from "../record.js";
 import type { Transform, TransformContext } from "../transform.js";
 import { type ExporterStatus, Member, type MemberOptions, settled } from "./member.js";
 import { viewOf } from "./member-routing.js";
 import { type Done, Queue } from "./queue.js";
+import { LagBudget } from "./lag.js";
 import { NotAcceptedError } from "./limits.js";
 import type { LogStore } from "./log-store.js";
 import type { FlushSettings } from "./settings.js";
@@ -22,6 +24,13 @@ export interface PoolOptions {
   readonly onChange?: () => void;
 }
 
+/** Where a member began, as a place of its own, while anything from before still waits: node ids have no colon. */
+const BEGINNING = "began:";
+
+function isBeginning(id: string): boolean {
+  return id.startsWith(BEGINNING);
+}
+
 export class Pool {
   readonly id: string;
   readonly #store: LogStore;
@@ -29,6 +38,8 @@ export class Pool {
   /** What could not be accepted at all; each member has its own for what its target rejects. */
   readonly deadLetters: DeadLetters;
   readonly #members = new Map<string, Member>();
+  /** How far each may be behind, by its own limits; and the end of the looking after that. */
+  readonly #lags = new Map<string, { readonly budget: LagBudget; readonly stop: () => void }>();
   /** Members are changed one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
@@ -39,6 +50,7 @@ export class Pool {
     store.enter(this);
     this.queue = queue;
     this.deadLetters = deadLetters;
+    queue.log.onConfirmed(() => this.#forgetBeginnings());
   }
 
   static async open(store: LogStore, { id, flush, transform, onChange }: PoolOptions): Promise<Pool> {
@@ -66,6 +78,7 @@ export class Pool {
     }
     this.queue.send(payload, routing, done, context);
     for (const member of this.#members.values()) member.nudge();
+    for (const { budget } of this.#lags.values()) budget.keep();
   }
 
   get members(): ReadonlyMap<string, Member> {
@@ -74,12 +87,16 @@ export class Pool {
 
   /** Members that left their place behind and have not come back: with the records that wait for each. */
   get orphans(): ReadonlyMap<string, number> {
-    return this.queue.orphans;
+    return new Map([...this.queue.orphans].filter(([id]) => !isBeginning(id)));
   }
 
   /** Gives a member that is not known yet its place at once; it is opened later. */
   reserve(id: string): void {
-    if (this.#closed === undefined) this.queue.log.reserve(id);
+    const { log } = this.queue;
+    if (this.#closed !== undefined || this.#members.has(id) || log.orphans.has(id)) return;
+    // Should it ever take over what another has left, it must be known what it has had itself.
+    if (log.backlogRecords > 0) log.reserve(BEGINNING + id);
+    log.reserve(id);
   }
 
   /** Opens a member: a known one goes on where it was, a new one starts at the present. */
@@ -88,12 +105,15 @@ export class Pool {
       const known = this.#members.get(options.id);
       if (known !== undefined) return known;
       if (this.#closed !== undefined) throw new NotAcceptedError("closed", "The pool is closed.");
-      const consumer = this.queue.consumer(options.id);
-      consumer.view = viewOf(options.id);
+      const { id, flush } = options;
+      this.reserve(id);
+      const deadLetters = await this.#store.openDeadLetters(`${this.id}/${id}`, flush);
+      const consumer = this.queue.consumer(id);
+      consumer.view = viewOf(id);
       await consumer.findOldest();
-      const deadLetters = await this.#store.openDeadLetters(`${this.id}/${options.id}`, options.flush);
       const member = Member.open(this.#store, this.queue, deadLetters, options);
-      this.#members.set(options.id, member);
+      this.#members.set(id, member);
+      this.#limit(consumer, flush, member);
       return member;
     });
   }
@@ -102,9 +122,43 @@ export class Pool {
   releaseMember(id: string): Promise<void> {
     return this.#inTurn(async () => {
       const member = this.#members.get(id);
+      if (member === undefined) return;
       this.#members.delete(id);
-      await member?.close();
-      this.queue.log.releaseConsumer(id);
+      this.#lags.get(id)?.stop();
+      this.#lags.delete(id);
+      try {
+        await member.close();
+      } finally {
+        this.queue.log.releaseConsumer(id);
+      }
+    });
+  }
+
+  #limit(consumer: LogConsumer, flush: FlushSettings, member: Member): void {
+    if (flush.backlogRecords === 0 && flush.backlogBytes === 0 && flush.backlogAgeMs === 0) return;
+    const budget = new LagBudget(this.queue.log, consumer, flush, this.#store.clock, () => {
+      this.queue.poke();
+      member.changed();
+    });
+    this.#lags.set(consumer.id, { budget, stop: this.#store.watch(`${this.id}/${consumer.id}`, budget) });
+  }
+
+  /**
+   * Gives what waits for an orphan to a member: what that has not had itself, because it came later. Resolves to how many
+   * records that is. @throws when either is not there
+   */
+  adoptOrphan(orphan: string, by: string): Promise<number> {
+    return this.#inTurn(async () => {
+      const { log } = this.queue;
+      const place = log.orphans.get(orphan);
+      const member = this.#members.get(by);
+      if (place === undefined || member === undefined) throw new Error(`${orphan} or ${by} is not there`);
+      // Names from messages were noted for the one that is gone.
+      log.consumer(by).view = viewOf(by, orphan);
+      // One who was here when nothing waited has had everything that could wait now.
+      const taken = await member.takeOver(place, log.orphans.get(BEGINNING + by)?.offset ?? 0);
+      this.#forget(orphan);
+      return taken;
     });
   }
 
@@ -112,10 +166,32 @@ export class Pool {
   forgetMember(id: string): Promise<void> {
     return this.#inTurn(() => {
       if (this.#members.has(id)) throw new Error(`${id} is a member of this pool`);
-      this.queue.log.removeConsumer(id);
-      this.queue.poke();
+      this.#forget(id);
       return Promise.resolve();
     });
+  }
+
+  #forget(id: string): void {
+    this.queue.log.removeConsumer(id);
+    this.queue.log.removeConsumer(BEGINNING + id);
+    this.#forgetBeginnings();
+    this.queue.poke();
+  }
+
+  /** A beginning that everyone has passed says nothing any more, and would keep records for nobody. */
+  #forgetBeginnings(): void {
+    const { log } = this.queue;
+    if (log.orphans.size === 0) return;
+    const beginnings = [...log.orphans].filter(([id]) => isBeginning(id));
+    if (beginnings.length === 0) return;
+    let lowest: number = log.nextOffset;
+    for (const { offset } of this.#consumers()) lowest = Math.min(lowest, offset);
+    for (const [id, { offset }] of log.orphans) if (!isBeginning(id)) lowest = Math.min(lowest, offset);
+    for (const [id, { offset }] of beginnings) if (offset <= lowest) log.removeConsumer(id);
+  }
+
+  #consumers(): LogConsumer[] {
+    return [...this.#members.keys()].map((id) => this.queue.log.consumer(id));
   }
 
   #inTurn<T>(change: () => Promise<T>): Promise<T> {
@@ -131,6 +207,7 @@ export class Pool {
   /** Stops delivering, then writes and syncs what waits. Each step runs though one failed. Safe to call twice. */
   close(): Promise<void> {
     return (this.#closed ??= this.#inTurn(async () => {
+      for (const { stop } of this.#lags.values()) stop();
       const results = await Promise.allSettled([...this.#members.values()].map((member) => member.close()));
       results.push(await settled(this.queue.close()), await settled(this.deadLetters.close()));
       this.#store.leave(this);

@@ -218,9 +218,9 @@ export class Queue {
   #onConfirmed(): void {
     this.poke();
     if (this.#undelivered.length === 0) return;
-    const done = this.#undelivered.filter(({ offset }) => this.log.isDone(offset));
+    const done = this.#undelivered.filter(({ offset }) => this.log.isDelivered(offset));
     if (done.length === 0) return;
-    this.#undelivered = this.#undelivered.filter(({ offset }) => !this.log.isDone(offset));
+    this.#undelivered = this.#undelivered.filter(({ offset }) => !this.log.isDelivered(offset));
     for (const sender of done) sender.done();
   }
 
