@@ -31,6 +31,8 @@ export interface NodeRedOptions {
   readonly settings?: Readonly<Record<string, unknown>>;
   /** More environment variables, LD_PRELOAD for example. */
   readonly env?: Readonly<Record<string, string>>;
+  /** A program and its arguments that become Node-RED, `setpriv` for example. */
+  readonly startedBy?: readonly string[];
   /** Arguments for node itself, `--max-old-space-size=64` for example. */
   readonly nodeArgs?: readonly string[];
 }
@@ -62,7 +64,12 @@ export async function startNodeRed(version: NodeRedVersion, options: NodeRedOpti
   const [node, script, modules] = await Promise.all([nodeFor(version), nodeRedScript(version), packageModules()]);
   const userDir = options.userDir ?? newFolder();
   await prepareUserDir(userDir, modules, options);
-  const nodeRed = new NodeRed(version, userDir, [node, ...(options.nodeArgs ?? []), script], options.env ?? {});
+  const nodeRed = new NodeRed(
+    version,
+    userDir,
+    [...(options.startedBy ?? []), node, ...(options.nodeArgs ?? []), script],
+    options.env ?? {},
+  );
   try {
     await nodeRed.restart();
   } catch (error) {
