@@ -476,9 +476,15 @@ export class LogConsumer implements RecordSource {
     }
   }
 
-  note(state: Uint8Array): Promise<void> {
+  async note(state: Uint8Array): Promise<void> {
+    const { offset, ranges } = this.#settled;
+    const isFurther = this.#cursor !== offset || this.#confirmed.size !== ranges.length;
     this.#afterConfirm(state);
-    return this.#log.makeDurable();
+    // Even where nothing is on disk yet: the cursor of the first segment must know it. It says nothing of records that
+    // are confirmed since, so it may only stand beside a cursor that counts them.
+    if (isFurther) await this.settleNow();
+    else this.#settleAt(this.#version, this.#current());
+    await this.#log.makeDurable();
   }
 
   backlog(): Backlog {

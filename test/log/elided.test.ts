@@ -77,6 +77,35 @@ describe("a log whose target compares what it holds with the records behind its 
     await Promise.all([log.close(), next.close()]);
   });
 
+  it("writes what the target noted before its first record, though nothing was on disk then", async () => {
+    const consumer = log.consumer("exporter");
+    appendMany(0, 10);
+    await consumer.note(Buffer.from("at 0"));
+    const records = await consumer.take({ records: 1_000, bytes: 1_000_000 }, new AbortController().signal);
+    consumer.confirm(records, Buffer.from("at 10"));
+    appendMany(10, 5);
+
+    await log.write();
+    const next = await openLog(disk.afterKill());
+    const found = await deliver(next);
+
+    assert.deepEqual([found.length, String(next.consumer("exporter").state)], [15, "at 0"]);
+    await Promise.all([log.close(), next.close()]);
+  });
+
+  it("has what was confirmed settled before it is noted where the target goes on", async () => {
+    const consumer = log.consumer("exporter");
+    appendMany(0, 10);
+    const records = await consumer.take({ records: 1_000, bytes: 1_000_000 }, new AbortController().signal);
+    consumer.confirm(records, Buffer.from("at 10"));
+
+    await consumer.note(Buffer.from("elsewhere"));
+
+    assert.equal(settles, 1);
+    assert.deepEqual([consumer.settled.offset, String(consumer.settled.state)], [10, "elsewhere"]);
+    await log.close();
+  });
+
   it("has nothing settled for a write while no record was left out", async () => {
     appendMany(0, 10);
 
