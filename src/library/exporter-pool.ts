@@ -11,9 +11,9 @@ import type { Pool } from "../runtime/pool.js";
 import type { DeadLetterBox } from "./dead-letters.js";
 import { Exporter } from "./exporter.js";
 import { held } from "./hold.js";
-import { checkPoolNames, flushOf, OptionError, type SenderOptions } from "./options.js";
+import { type CheckedRuntime, checkPoolNames, flushOf, OptionError, type SenderOptions } from "./options.js";
 import type { RuntimeLease } from "./runtimes.js";
-import { BOXES, MEMBERS, OPEN_MEMBERS, Sender } from "./sender.js";
+import { BOXES, INHERIT, MEMBERS, OPEN_MEMBERS, Sender } from "./sender.js";
 
 export type PoolMember = Exporter | ExporterPool;
 
@@ -35,6 +35,8 @@ export class ExporterPool extends Sender<Pool> {
   readonly #exporters: PoolMember[] = [];
   /** Pools that this one is in: whoever comes here comes there too. */
   readonly #outer = new Set<ExporterPool>();
+  /** From the moment that members can be added to it. */
+  #pool: Pool | undefined;
   #parts: Parts = { sharing: [], apart: [] };
 
   /** @throws {OptionError} when an option cannot be used */
@@ -72,6 +74,9 @@ export class ExporterPool extends Sender<Pool> {
       throw new OptionError("The members of a pool must be exporters or pools.");
     }
     if (this.#exporters.includes(exporter)) return;
+    if (exporter instanceof ExporterPool && exporter.#holds(this)) {
+      throw new OptionError("A pool cannot be a member of itself, nor of a pool inside it.");
+    }
     this.#exporters.push(exporter);
     try {
       this.#look();
@@ -81,22 +86,25 @@ export class ExporterPool extends Sender<Pool> {
       throw error;
     }
     if (exporter instanceof ExporterPool) exporter.#outer.add(this);
+    if (this.hasOwnRuntime) exporter[INHERIT](this.runtime);
+  }
+
+  #holds(pool: ExporterPool): boolean {
+    return pool === this || this.#exporters.some((member) => member instanceof ExporterPool && member.#holds(pool));
   }
 
   /** Finds out anew who gets what, here and in the pools around. @throws {OptionError} when two have one name */
-  #look(above = new Set<ExporterPool>()): void {
-    if (above.has(this)) return; // a pool within itself
-    above.add(this);
+  #look(): void {
     const before = this.#parts;
     const sharing: Exporter[] = [];
     const apart: PoolMember[] = [];
-    this.#collect(this.transform !== undefined, sharing, apart, new Set<PoolMember>([this]));
+    this.#collect(this.transform !== undefined, sharing, apart, new Set());
     checkNames(sharing);
     this.#parts = { sharing, apart };
     // From here on what is sent is theirs, although their queue is opened only later.
-    for (const { name } of sharing) this.queue?.reserve(name);
+    for (const { name } of sharing) this.#pool?.reserve(name);
     try {
-      for (const outer of this.#outer) outer.#look(above);
+      for (const outer of this.#outer) outer.#look();
     } catch (error) {
       this.#parts = before;
       throw error;
@@ -114,11 +122,9 @@ export class ExporterPool extends Sender<Pool> {
   }
 
   /** Opens the members that are not open yet, here and in the pools around. */
-  async #follow(seen = new Set<ExporterPool>()): Promise<void> {
-    if (seen.has(this)) return;
-    seen.add(this);
-    if (this.queue !== undefined) await this.#openMembers(this.queue);
-    for (const outer of this.#outer) await outer.#follow(seen);
+  async #follow(): Promise<void> {
+    if (this.#pool !== undefined) await this.#openMembers(this.#pool);
+    for (const outer of this.#outer) await outer.#follow();
   }
 
   async #openMembers(pool: Pool): Promise<void> {
@@ -129,15 +135,25 @@ export class ExporterPool extends Sender<Pool> {
   protected override async openIn({ runtime }: RuntimeLease): Promise<Pool> {
     const flush = flushOf(this.#options);
     const pool = await runtime.openPool({ id: this.name, flush, transform: this.transform });
+    this.#pool = pool;
     try {
       await this.#openMembers(pool);
       // What an exporter had not sent before it came into the pool is in a queue of its own.
-      for (const exporter of this.#parts.sharing) if (await runtime.hasLeft(exporter.name)) await exporter.ready();
+      for (const exporter of this.#parts.sharing) {
+        if (!exporter[INHERIT](this.runtime) || (await runtime.hasLeft(exporter.name))) await exporter.ready();
+      }
     } catch (error) {
+      this.#pool = undefined;
       await pool.close();
       throw error;
     }
     return pool;
+  }
+
+  override [INHERIT](runtime: CheckedRuntime): boolean {
+    const isThere = super[INHERIT](runtime);
+    for (const member of this.#exporters) member[INHERIT](this.runtime);
+    return isThere;
   }
 
   /**

@@ -19,10 +19,15 @@ export interface OpenQueue {
   close(): Promise<void>;
 }
 
-/** For pools and exporters among themselves: whoever delivers for this one; only those that are open already; theirs. */
+// For pools and exporters among themselves:
+/** Whoever delivers for this one. */
 export const MEMBERS = Symbol("members");
+/** Those of them that are open already. */
 export const OPEN_MEMBERS = Symbol("open members");
+/** Where their rejected records are. */
 export const BOXES = Symbol("dead letters");
+/** The runtime of a pool becomes that of members who have not been given one. */
+export const INHERIT = Symbol("inherit the runtime");
 
 export abstract class Sender<Opened extends OpenQueue = OpenQueue> {
   /** Of its queue: see `name` of the options. */
@@ -31,7 +36,8 @@ export abstract class Sender<Opened extends OpenQueue = OpenQueue> {
   readonly transform: Transform | undefined;
   /** The records that were rejected, and what can be done with them. */
   readonly deadLetters: DeadLetters = new DeadLetters(() => this[BOXES]());
-  readonly #runtime: CheckedRuntime;
+  #runtime: CheckedRuntime;
+  #hasOwnRuntime: boolean;
   #opening: Promise<Opened> | undefined;
   #opened: Opened | undefined;
   #lease: RuntimeLease | undefined;
@@ -48,6 +54,7 @@ export abstract class Sender<Opened extends OpenQueue = OpenQueue> {
     this.name = name ?? defaultName;
     this.transform = transform;
     this.#runtime = runtime;
+    this.#hasOwnRuntime = options.runtime !== undefined;
   }
 
   /**
@@ -153,11 +160,6 @@ export abstract class Sender<Opened extends OpenQueue = OpenQueue> {
     }
   }
 
-  /** Undefined before it is open. */
-  protected get queue(): Opened | undefined {
-    return this.#opened;
-  }
-
   protected async closeAll(): Promise<void> {
     try {
       await this.#opening;
@@ -170,6 +172,23 @@ export abstract class Sender<Opened extends OpenQueue = OpenQueue> {
     } finally {
       await this.#lease?.release();
     }
+  }
+
+  protected get runtime(): CheckedRuntime {
+    return this.#runtime;
+  }
+
+  protected get hasOwnRuntime(): boolean {
+    return this.#hasOwnRuntime;
+  }
+
+  /** The first pool decides. Returns whether this one's queue is in that runtime. */
+  [INHERIT](runtime: CheckedRuntime): boolean {
+    if (!this.#hasOwnRuntime && this.#opening === undefined) {
+      this.#runtime = runtime;
+      this.#hasOwnRuntime = true;
+    }
+    return this.#runtime.folder === runtime.folder;
   }
 
   async [MEMBERS](): Promise<readonly Member[]> {
