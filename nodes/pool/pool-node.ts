@@ -317,6 +317,20 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
     };
   }
 
+  /** Gives up what waits for one that is no longer wired. */
+  async discardOrphan(id: string): Promise<void> {
+    await this.#entry.handle?.pool.forgetMember(id);
+    this.#showStatus();
+  }
+
+  /** Gives it to a member. Resolves to how many records that is. */
+  async adoptOrphan(id: string, by: string): Promise<number> {
+    const pool = await this.#pool;
+    const taken = await pool.adoptOrphan(id, by);
+    this.#showStatus();
+    return taken;
+  }
+
   #showStatus(): void {
     if (this.#entry.refusal !== undefined) return; // that is what is shown
     const { text, ownText } = this.#options;

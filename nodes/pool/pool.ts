@@ -12,6 +12,7 @@ import { MEMBER, POOL } from "../shared/membership.js";
 import { cloner, maxWaiting, refuseAll, runtimeOf, sharedTexts, whenFlowsStart } from "../shared/setup.js";
 import { transformOf } from "../shared/transform-setting.js";
 import { type TypedValue, typedValue } from "../shared/typed-value.js";
+import { servePools } from "./pool-api.js";
 import { PoolNode } from "./pool-node.js";
 
 export default function register(RED: NodeAPI): void {
@@ -21,6 +22,7 @@ export default function register(RED: NodeAPI): void {
   }
 
   RED.nodes.registerType("resilient-pool", ResilientPool);
+  servePools(RED);
 }
 
 function becomePool(RED: NodeAPI, node: Node, config: NodeDef): void {
