@@ -36,6 +36,8 @@ export interface PoolNodeOptions {
   /** What of a message is the data, for all members. */
   readonly data: TypedValue;
   readonly flush: FlushSettings;
+  /** An array is one record, not one for each of its items. */
+  readonly keepsArrays: boolean;
   /** In place of its members' own, for what comes through the pool. */
   readonly transform: Transform | undefined;
   readonly takesCommands: boolean;
@@ -212,7 +214,8 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
     return this.#item(payload, await Promise.all(this.#routingsOf(message)), message);
   }
 
-  #item(payload: unknown, routings: readonly Routing[], message: NodeMessageInFlow): Item {
+  #item(data: unknown, routings: readonly Routing[], message: NodeMessageInFlow): Item {
+    const payload = this.#options.keepsArrays && Array.isArray(data) ? [data] : data;
     const routing = this.#merged(routings);
     return this.hasTransform ? { payload, routing, context: contextOf(message) } : { payload, routing };
   }

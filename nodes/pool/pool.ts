@@ -47,6 +47,7 @@ function becomePool(RED: NodeAPI, node: Node, config: NodeDef): void {
     getNode: (id) => RED.nodes.getNode(id),
     data,
     flush,
+    keepsArrays: textOf(config, "arrays", "each") === "one",
     transform,
     takesCommands: switchOf(config, "control", false),
     mayDiscard: switchOf(config, "discard", false),

@@ -41,6 +41,7 @@ export function becomeExporter(RED: NodeAPI, node: Node, config: NodeDef, make: 
     kind,
     data,
     flush,
+    keepsArrays: textOf(config, "arrays", "each") === "one",
     transform,
     takesCommands: switchOf(config, "control", false),
     mayDiscard: switchOf(config, "discard", false),
