@@ -52,6 +52,12 @@ function readBootId(): Uint8Array {
 
 /** A board without a clock battery boots in the past: no time before this can be right. */
 const PLAUSIBLE_FROM_MS = Date.UTC(2026, 0, 1);
+
+/** False for a time that a clock without a battery shows before anyone has set it. */
+export function isPlausibleWall(wallMs: number): boolean {
+  return wallMs >= PLAUSIBLE_FROM_MS;
+}
+
 /** How long the wall clock must have run evenly: a time server corrects it within minutes of the network's coming. */
 const STEADY_MS = 10 * 60_000;
 /** A larger difference between the two clocks is a jump, not drift. */
@@ -69,7 +75,7 @@ export class WallWatch {
       this.#steadySinceMs = elapsedMs;
     }
     this.#differenceMs = differenceMs;
-    return wallMs >= PLAUSIBLE_FROM_MS && elapsedMs - this.#steadySinceMs >= STEADY_MS;
+    return isPlausibleWall(wallMs) && elapsedMs - this.#steadySinceMs >= STEADY_MS;
   }
 }
 

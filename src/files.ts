@@ -36,6 +36,8 @@ export interface Files {
   removeFolder(folder: string): Promise<void>;
   /** Makes creations and removals in this folder durable. */
   syncFolder(folder: string): Promise<void>;
+  /** Bytes of the file system that a folder is on: those anyone may still use, and all. Absent where nobody can tell. */
+  room?(folder: string): Promise<{ readonly freeBytes: number; readonly totalBytes: number }>;
 }
 
 class NodeFile implements OpenFile {
@@ -115,5 +117,9 @@ export const systemFiles: Files = {
     } finally {
       await handle.close();
     }
+  },
+  async room(folder) {
+    const { bavail, blocks, bsize } = await fs.promises.statfs(folder);
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
   },
 };

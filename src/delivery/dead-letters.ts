@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
 import { encode, extendedJson } from "../codec.js";
-import type { Flushed, Flusher } from "../log/flush.js";
+import type { Flushed, Flusher, Synced } from "../log/flush.js";
 import type { Log } from "../log/log.js";
 import type { Encoded, LogRecord, Offset, Routing } from "../record.js";
 import { uuidText } from "../record.js";
@@ -35,20 +35,25 @@ export interface LetterFilter {
   readonly code?: string;
 }
 
+/** What the letters of one queue may take; beyond it the oldest go, counted. */
+export interface LetterBudget {
+  readonly diskBytes: number;
+  readonly memoryBytes: number;
+}
+
 export class DeadLetters implements DeadLetterSink {
   readonly #log: Log;
   readonly #flusher: Flusher;
   readonly #flushed: Flushed;
-  readonly #budgetBytes: number;
+  readonly #budget: LetterBudget;
   readonly #wallMs: () => number;
   #dropped = 0;
 
-  /** @param budgetBytes beyond which the oldest go, counted */
-  constructor(log: Log, flusher: Flusher, flushed: Flushed, budgetBytes: number, wallMs: () => number) {
+  constructor(log: Log, flusher: Flusher, flushed: Flushed, budget: LetterBudget, wallMs: () => number) {
     this.#log = log;
     this.#flusher = flusher;
     this.#flushed = flushed;
-    this.#budgetBytes = budgetBytes;
+    this.#budget = budget;
     this.#wallMs = wallMs;
   }
 
@@ -78,7 +83,8 @@ export class DeadLetters implements DeadLetterSink {
 
   #keep(record: LogRecord, rejection: Rejection, wasAccepted: boolean): Promise<void> {
     const offset = this.#log.append(letterText(record, rejection, this.#wallMs(), wasAccepted), NO_ROUTING);
-    while (this.#log.neededDiskBytes > this.#budgetBytes) {
+    this.#keepWithinMemory(offset);
+    while (this.#log.neededDiskBytes > this.#budget.diskBytes) {
       const end = this.#log.oldestEnd;
       const dropped = end === undefined || end > offset ? 0 : this.#log.dropBelow(end);
       if (dropped === 0) break;
@@ -87,10 +93,21 @@ export class DeadLetters implements DeadLetterSink {
     return this.#synced(offset);
   }
 
+  /** While the folder takes nothing, the oldest letters go before they use up everyone's memory. */
+  #keepWithinMemory(newest: number): void {
+    while (this.#log.memoryBytes > this.#budget.memoryBytes) {
+      const dropped = this.#log.dropOldestInMemory(newest);
+      if (dropped === undefined) break;
+      this.#dropped += dropped;
+      const error = new Error("The rejected record was given up: the folder of the dead letters takes nothing.");
+      this.#flushed.giveUp((offset) => this.#log.isDone(offset), error);
+    }
+  }
+
   #synced(offset: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#flushed.whenSynced(offset, resolve);
-      this.#flusher.poke(this.#flushed);
+    return new Promise((resolve, reject) => {
+      const synced: Synced = (error) => (error === undefined ? resolve() : reject(error));
+      this.#flusher.whenSynced(this.#flushed, offset, synced);
     });
   }
 
@@ -146,9 +163,16 @@ export class DeadLetters implements DeadLetterSink {
   }
 
   async close(): Promise<void> {
-    await this.#flusher.remove(this.#flushed);
-    await this.#log.close();
-    this.#flushed.release();
+    let failure: Error | undefined;
+    try {
+      await this.#flusher.remove(this.#flushed);
+      await this.#log.close();
+    } catch (error) {
+      failure = error as Error;
+      throw error;
+    } finally {
+      this.#flushed.release(failure);
+    }
   }
 }
 

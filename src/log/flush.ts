@@ -1,15 +1,18 @@
 /**
- * Moves logs to the disk: one flusher for all logs of a runtime, one fdatasync at a time, so that a slow card never
- * takes all four threads of libuv from everyone else. What a round does is `log.ts`; this decides when.
+ * Moves logs to the disk: one flusher for all logs of a runtime. Writes go one after the other, and syncs go one after
+ * the other beside them, so that a slow card takes no more than two of libuv's four threads from everyone else, and the
+ * sync of one log does not hold back the writes of the others. What a round does is `log.ts`; this decides when.
  */
 import type { Clock, Timer } from "../clock.js";
-import type { Log } from "./log.js";
+import { type Log, SettleError } from "./log.js";
 
 /** At most a tenth of the time is spent in fdatasync: the next one waits nine times as long as the last one took. */
 const DUTY = 9;
 /** After a failed round, the first and the longest wait before the next, in ms. */
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
+
+const NEVER = Number.POSITIVE_INFINITY;
 
 export interface FlushPolicy {
   /** Longest an unconfirmed record stays in memory only, in ms. [10, 600_000], default 1_000. */
@@ -20,6 +23,9 @@ export interface FlushPolicy {
   readonly memoryShareBytes: number;
 }
 
+/** Told once: what was waited for is safe, or the reason why it never will be. */
+export type Synced = (error?: Error) => void;
+
 /** A log as the flusher keeps it. */
 export class Flushed {
   readonly log: Log;
@@ -27,11 +33,13 @@ export class Flushed {
   readonly #onTrouble: (trouble: Error | undefined) => void;
   #failures = 0;
   #notBeforeMs = 0;
-  /** Someone waits for a sync of everything accepted until now. */
-  wanted = false;
+  /** Since when someone wants a sync of everything accepted until then, whatever it costs. */
+  #wantedSinceMs: number | undefined;
+  #waiting: { readonly offset: number; readonly done: Synced }[] = [];
+  /** The round under way. */
+  running: Promise<void> | undefined;
   /** It will be looked at no later than a record that comes now may be due. */
   isAwaited = false;
-  #waiting: { readonly offset: number; readonly done: () => void }[] = [];
 
   constructor(log: Log, policy: FlushPolicy, onTrouble: (trouble: Error | undefined) => void) {
     this.log = log;
@@ -39,63 +47,98 @@ export class Flushed {
     this.#onTrouble = onTrouble;
   }
 
-  /** When the log wants a round, in the clock's elapsed ms, and which. */
-  due(nowMs: number, syncAllowedMs: number): { readonly atMs: number; readonly sync: boolean } | undefined {
+  /** Has the next sync come without regard to intervals and to how slow the disk is. */
+  want(nowMs: number): void {
+    this.#wantedSinceMs ??= nowMs;
+  }
+
+  get isWanted(): boolean {
+    return this.#wantedSinceMs !== undefined;
+  }
+
+  get isOverShare(): boolean {
+    return this.log.unwrittenBytes > this.policy.memoryShareBytes;
+  }
+
+  /** After a failure the disk is left alone for a while. */
+  isHeldBack(nowMs: number): boolean {
+    return nowMs < this.#notBeforeMs;
+  }
+
+  /** When the log wants a write round, in the clock's elapsed ms. */
+  writeAtMs(nowMs: number): number {
+    const atMs = this.isOverShare ? nowMs : (this.log.writeDueMs(this.policy.writeIntervalMs) ?? NEVER);
+    return Math.max(atMs, this.#notBeforeMs);
+  }
+
+  /**
+   * When the log wants a sync round, and when it is allowed one.
+   * @param allowedAtMs before which no interval may sync; those who wait for a sync do not wait for that too
+   */
+  syncAtMs(nowMs: number, allowedAtMs: number): { readonly wantedMs: number; readonly atMs: number } {
     const { log, policy } = this;
-    let writeAtMs = log.writeDueMs(policy.writeIntervalMs);
-    if (log.unwrittenBytes > policy.memoryShareBytes) writeAtMs = nowMs;
-    let syncAtMs = log.syncDueMs(policy.syncIntervalMs);
-    if (log.unsyncedBytes > 2 * policy.memoryShareBytes) syncAtMs = nowMs;
-    if (syncAtMs !== undefined) syncAtMs = Math.max(syncAtMs, syncAllowedMs);
-    if (this.wanted) syncAtMs = nowMs;
-    const sync = syncAtMs !== undefined && (writeAtMs === undefined || syncAtMs <= Math.max(writeAtMs, nowMs));
-    const atMs = sync ? syncAtMs! : writeAtMs;
-    return atMs === undefined ? undefined : { atMs: Math.max(atMs, this.#notBeforeMs), sync };
+    let wantedMs = log.syncDueMs(policy.syncIntervalMs) ?? NEVER;
+    if (log.unsyncedBytes > 2 * policy.memoryShareBytes) wantedMs = Math.min(wantedMs, nowMs);
+    let atMs = Math.max(wantedMs, allowedAtMs);
+    if (this.#wantedSinceMs !== undefined) wantedMs = atMs = Math.min(wantedMs, this.#wantedSinceMs);
+    return { wantedMs, atMs: Math.max(atMs, this.#notBeforeMs) };
   }
 
   /** Calls back once everything up to `offset` is synced, or confirmed by everyone. */
-  whenSynced(offset: number, done: () => void): void {
+  whenSynced(offset: number, nowMs: number, done: Synced): void {
     this.#waiting.push({ offset, done });
-    this.wanted = true;
+    this.want(nowMs);
   }
 
   async round(clock: Clock, sync: boolean): Promise<void> {
     const upTo = this.log.nextOffset;
     const settles = sync && this.#hasOnlyToSettle(clock.elapsedMs());
-    if (sync) this.wanted = false;
+    if (sync) this.#wantedSinceMs = undefined;
+    let trouble: Error | undefined;
     try {
       await (settles ? this.log.settle() : sync ? this.log.sync() : this.log.write());
-      this.#failures = 0;
-      this.#notBeforeMs = 0;
-      this.#onTrouble(undefined);
     } catch (error) {
-      this.#failures++;
-      const waitMs = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** (this.#failures - 1));
-      this.#notBeforeMs = clock.elapsedMs() + waitMs;
-      if (sync && this.#waiting.length > 0) this.wanted = true;
-      this.#onTrouble(error instanceof Error ? error : new Error(String(error)));
-      return;
+      trouble = error instanceof Error ? error : new Error(String(error));
     }
-    if (!sync || this.#waiting.length === 0) return;
-    const synced = this.#waiting.filter(({ offset }) => offset < upTo);
-    this.#waiting = this.#waiting.filter(({ offset }) => offset >= upTo);
-    for (const { done } of synced) done();
-    if (this.#waiting.length > 0) this.wanted = true;
+    // A target that cannot settle does not keep the log from its disk: that has just been synced.
+    const hasFailed = trouble !== undefined && !(trouble instanceof SettleError);
+    this.#failures = hasFailed ? this.#failures + 1 : 0;
+    const waitMs = hasFailed ? Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** (this.#failures - 1)) : 0;
+    this.#notBeforeMs = hasFailed ? clock.elapsedMs() + waitMs : 0;
+    this.#onTrouble(trouble);
+    if (sync && !hasFailed) this.#tell((offset) => offset < upTo, undefined);
+    if (this.#waiting.length > 0) this.want(clock.elapsedMs());
   }
 
   /** Nothing is on disk and nothing is old enough to go there: what the target is about to confirm must not be written. */
   #hasOnlyToSettle(nowMs: number): boolean {
-    const { log, policy } = this;
-    if (this.wanted || log.segmentCount > 0 || log.unwrittenBytes > policy.memoryShareBytes) return false;
-    const writeAtMs = log.writeDueMs(policy.writeIntervalMs);
-    return writeAtMs === undefined || writeAtMs > nowMs;
+    return !this.isWanted && this.log.segmentCount === 0 && this.writeAtMs(nowMs) > nowMs;
   }
 
-  /** Tells whoever still waits, after the last round. */
-  release(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { done } of waiting) done();
+  #tell(whom: (offset: number) => boolean, error: Error | undefined): void {
+    const told = this.#waiting.filter(({ offset }) => whom(offset));
+    if (told.length === 0) return;
+    this.#waiting = this.#waiting.filter(({ offset }) => !whom(offset));
+    for (const { done } of told) {
+      try {
+        done(error);
+      } catch (thrown) {
+        // A mistake of the caller's ends where that of any callback does, and keeps nobody else from being told.
+        process.nextTick(() => {
+          throw thrown;
+        });
+      }
+    }
+  }
+
+  /** Tells those whose records were given up, or are needed by nobody any more. */
+  giveUp(isGone: (offset: number) => boolean, error: Error): void {
+    this.#tell(isGone, error);
+  }
+
+  /** Tells whoever still waits, after the last round: with the error that it ended with. */
+  release(error?: Error): void {
+    this.#tell(() => true, error);
   }
 }
 
@@ -103,8 +146,10 @@ export class Flusher {
   readonly #clock: Clock;
   readonly #logs = new Set<Flushed>();
   #timer: Timer | undefined;
-  #timerAtMs = Number.POSITIVE_INFINITY;
-  #running: Promise<void> | undefined;
+  #timerAtMs = NEVER;
+  #writing: Flushed | undefined;
+  #syncing: Flushed | undefined;
+  #willLook = false;
   /** Before this no interval may sync: the duty limit. */
   #syncAllowedMs = 0;
   #isClosed = false;
@@ -121,70 +166,123 @@ export class Flusher {
     return flushed;
   }
 
+  /** Calls back once everything up to `offset` is synced, at the latest with `release`. */
+  whenSynced(flushed: Flushed, offset: number, done: Synced): void {
+    flushed.whenSynced(offset, this.#clock.elapsedMs(), done);
+    this.poke(flushed);
+  }
+
+  /** Syncs a log at once, whatever that costs: something can be freed. */
+  syncSoon(flushed: Flushed): void {
+    flushed.want(this.#clock.elapsedMs());
+    this.poke(flushed);
+  }
+
   /** A record was appended, or something confirmed. Cheap: called for each. */
   poke(flushed: Flushed): void {
-    if (this.#running !== undefined) return; // it looks again before it rests
-    const { policy, log } = flushed;
-    if (flushed.wanted || log.unwrittenBytes > policy.memoryShareBytes) return this.#run();
+    if (flushed.running !== undefined) return; // it is looked at again when that has ended
+    const mayStart =
+      (flushed.isWanted && this.#syncing === undefined) || (this.#writing === undefined && flushed.isOverShare);
+    if (mayStart && !flushed.isHeldBack(this.#clock.elapsedMs())) return this.#lookSoon();
     // A timer alone does not suffice: it may wait for a sync that is due later, or for another log with longer intervals.
     if (flushed.isAwaited) return;
     flushed.isAwaited = true;
-    this.#wakeAt(this.#clock.elapsedMs() + Math.min(policy.writeIntervalMs, policy.syncIntervalMs));
+    const { writeIntervalMs, syncIntervalMs } = flushed.policy;
+    this.#wakeAt(this.#clock.elapsedMs() + Math.min(writeIntervalMs, syncIntervalMs));
   }
 
   /** Stops looking after a log: its last round is its own `close`. Waits for a round under way. */
   async remove(flushed: Flushed): Promise<void> {
     this.#logs.delete(flushed);
-    await this.#running;
+    await flushed.running;
   }
 
   #wakeAt(atMs: number): void {
     if (this.#isClosed || this.#timerAtMs <= atMs) return;
     this.#timer?.cancel();
     this.#timerAtMs = atMs;
-    this.#timer = this.#clock.after(Math.max(0, atMs - this.#clock.elapsedMs()), () => this.#run());
-  }
-
-  #run(): void {
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    this.#timerAtMs = Number.POSITIVE_INFINITY;
-    this.#running ??= this.#pass().finally(() => {
-      this.#running = undefined;
-      this.#rest();
+    this.#timer = this.#clock.after(Math.max(0, atMs - this.#clock.elapsedMs()), () => {
+      this.#timer = undefined;
+      this.#timerAtMs = NEVER;
+      this.#look();
     });
   }
 
-  async #pass(): Promise<void> {
-    // Records that arrive in this turn of the event loop share the round.
-    await Promise.resolve();
-    for (const flushed of this.#logs) {
-      const due = flushed.due(this.#clock.elapsedMs(), this.#syncAllowedMs);
-      if (due === undefined || due.atMs > this.#clock.elapsedMs()) continue;
-      const startedMs = this.#clock.elapsedMs();
-      await flushed.round(this.#clock, due.sync);
-      if (!due.sync) continue;
-      const endedMs = this.#clock.elapsedMs();
-      this.#syncAllowedMs = endedMs + DUTY * (endedMs - startedMs);
-    }
+  /** Records that arrive in this turn of the event loop share the round. */
+  #lookSoon(): void {
+    if (this.#willLook) return;
+    this.#willLook = true;
+    void Promise.resolve().then(() => {
+      this.#willLook = false;
+      this.#look();
+    });
   }
 
-  #rest(): void {
-    let nextMs = Number.POSITIVE_INFINITY;
+  /** Starts what is due and has its lane free, and sets the timer for what is due next. */
+  #look(): void {
+    if (this.#isClosed) return;
+    if (this.#syncing === undefined) this.#startSync();
+    if (this.#writing === undefined) this.#startWrite();
     const nowMs = this.#clock.elapsedMs();
+    let nextMs = NEVER;
     for (const flushed of this.#logs) {
       flushed.isAwaited = false;
-      nextMs = Math.min(nextMs, flushed.due(nowMs, this.#syncAllowedMs)?.atMs ?? Number.POSITIVE_INFINITY);
+      if (flushed.running !== undefined) continue;
+      // What is due now waits for its lane, and is looked at when that is free.
+      for (const atMs of [flushed.writeAtMs(nowMs), flushed.syncAtMs(nowMs, this.#syncAllowedMs).atMs]) {
+        if (atMs > nowMs) nextMs = Math.min(nextMs, atMs);
+      }
     }
-    if (this.#isClosed) return;
-    if (nextMs <= nowMs) this.#run();
-    else if (nextMs < Number.POSITIVE_INFINITY) this.#wakeAt(nextMs);
+    if (nextMs < NEVER) this.#wakeAt(nextMs);
   }
 
-  close(): Promise<void> {
+  /** The one that has waited longest: on a slow disk there is not time for each, and none may be left out for ever. */
+  #startSync(): void {
+    const nowMs = this.#clock.elapsedMs();
+    let longest: Flushed | undefined;
+    let sinceMs = NEVER;
+    for (const flushed of this.#logs) {
+      if (flushed.running !== undefined) continue;
+      const { wantedMs, atMs } = flushed.syncAtMs(nowMs, this.#syncAllowedMs);
+      if (atMs <= nowMs && wantedMs < sinceMs) [longest, sinceMs] = [flushed, wantedMs];
+    }
+    if (longest === undefined) return;
+    const isByInterval = !longest.isWanted;
+    this.#syncing = longest;
+    this.#start(longest, true, () => {
+      this.#syncing = undefined;
+      const endedMs = this.#clock.elapsedMs();
+      // Who asks for a sync of every message has asked for the time too; it is not taken from the others.
+      if (isByInterval) this.#syncAllowedMs = endedMs + DUTY * (endedMs - nowMs);
+    });
+  }
+
+  #startWrite(): void {
+    const nowMs = this.#clock.elapsedMs();
+    let longest: Flushed | undefined;
+    let sinceMs = NEVER;
+    for (const flushed of this.#logs) {
+      if (flushed.running !== undefined) continue;
+      const atMs = flushed.writeAtMs(nowMs);
+      if (atMs <= nowMs && atMs < sinceMs) [longest, sinceMs] = [flushed, atMs];
+    }
+    if (longest === undefined) return;
+    this.#writing = longest;
+    this.#start(longest, false, () => (this.#writing = undefined));
+  }
+
+  #start(flushed: Flushed, sync: boolean, onEnd: () => void): void {
+    flushed.running = flushed.round(this.#clock, sync).finally(() => {
+      flushed.running = undefined;
+      onEnd();
+      this.#look();
+    });
+  }
+
+  async close(): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();
     this.#timer = undefined;
-    return this.#running ?? Promise.resolve();
+    await Promise.all([this.#writing?.running, this.#syncing?.running]);
   }
 }

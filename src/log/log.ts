@@ -20,6 +20,7 @@ import {
   type Predecessor,
 } from "./cursor.js";
 import { BLOCK_KINDS, encodeSegmentHeader, segmentFileName, type SegmentName } from "./frame.js";
+import { RangeSet } from "./ranges.js";
 import { LogReader, type SegmentList } from "./reader.js";
 import { type Loss, recover, type Recovered } from "./recovery.js";
 import type { RecordBlock } from "./block.js";
@@ -50,6 +51,8 @@ export interface LogOptions {
   readonly persistent: boolean;
   /** Told of bad bytes found while reading, below which something had been safe. */
   readonly onLoss: (loss: Loss) => void;
+  /** Called when the log has let go of its folder. */
+  readonly onEnd?: () => void;
 }
 
 /** The disk did not do what was asked; the records are still in memory, and the next round tries again. */
@@ -59,6 +62,16 @@ export class StorageError extends Error {
   constructor(message: string, cause: unknown) {
     super(message, { cause });
     this.code = (cause as NodeJS.ErrnoException).code ?? "storage";
+  }
+}
+
+/** A target could not make durable what it had confirmed. The log itself is synced; that target's cursor stays behind. */
+export class SettleError extends Error {
+  override readonly name = "SettleError";
+  readonly code: string;
+  constructor(cause: Error) {
+    super(`A target could not make durable what it has: ${cause.message}`, { cause });
+    this.code = (cause as NodeJS.ErrnoException).code ?? "settle";
   }
 }
 
@@ -105,6 +118,9 @@ export class Log {
   /** Reads for the log itself. */
   readonly #janitor: LogReader;
   #closed: Promise<void> | undefined;
+  /** Its files are closed, or about to be: nothing more can be written. */
+  #hasEnded = false;
+  #isDropping = false;
   #trust = { askedAtMs: Number.NEGATIVE_INFINITY, is: false };
   #lastWriteMs: number;
   #lastSyncMs: number;
@@ -239,7 +255,8 @@ export class Log {
 
   /**
    * When a record was accepted: what its block noted, or what the wall clock of today makes of it when that had been
-   * wrong and can be trusted by now.
+   * wrong and can be trusted by now. The time inside an id stays what it was: an id that changed between two attempts
+   * would be another record to the target, a duplicate.
    */
   readonly acceptedAt: AcceptedAt = (block, elapsedMs) => {
     const noted = block.baseTimeMs + (elapsedMs - block.baseElapsedMs);
@@ -300,9 +317,20 @@ export class Log {
     return this.#tail.acceptedBytes;
   }
 
-  /** Bytes of records in memory that no sync has freed yet. */
+  /** Bytes that records take in memory because no sync and no confirmation has freed them yet. */
   get memoryBytes(): number {
-    return this.#tail.bytes;
+    return this.#tail.heldBytes(this.#done.below);
+  }
+
+  /** Records that go with the process, since they are never written. */
+  get fleetingRecords(): number {
+    if (this.#o.persistent) return 0;
+    let records = 0;
+    for (const block of this.#tail.blocks) {
+      if (block.replayed) continue; // of an earlier life, which has left it on disk
+      for (const { offset } of block.records(() => 0)) if (!this.#done.has(offset)) records++;
+    }
+    return records;
   }
 
   /** Bytes of this log's files. */
@@ -314,6 +342,20 @@ export class Log {
   get neededDiskBytes(): number {
     const { below } = this.#done;
     return this.#segments.reduce((sum, segment) => (this.#endOf(segment) > below ? sum + segment.size : sum), 0);
+  }
+
+  /** Where the consumer stands that is furthest ahead; of those who left their place behind when nobody is there. */
+  get bestOffset(): number {
+    const places: Iterable<{ readonly offset: number }> =
+      this.#consumers.size > 0 ? this.#consumers.values() : this.#orphans.values();
+    let best = 0;
+    for (const { offset } of places) best = Math.max(best, offset);
+    return best;
+  }
+
+  /** More than one needs the records, so that one may be far behind the others. */
+  get isShared(): boolean {
+    return this.#consumers.size + this.#orphans.size > 1;
   }
 
   get segmentCount(): number {
@@ -387,6 +429,11 @@ export class Log {
     this.#confirmListeners.push(listener);
   }
 
+  /** Everyone has confirmed it, orphans included. */
+  isDone(offset: number): boolean {
+    return this.#done.has(offset);
+  }
+
   /** All who read have confirmed it. While nobody reads it is not. */
   isDelivered(offset: number): boolean {
     for (const consumer of this.#consumers.values()) if (!consumer.isConfirmed(offset)) return false;
@@ -396,6 +443,11 @@ export class Log {
   /** Records that somebody still needs, at most: holes in what was lost or elided count. */
   get backlogRecords(): number {
     return this.nextOffset - this.#done.below;
+  }
+
+  /** Below this nobody needs anything. */
+  get lowestOffset(): number {
+    return this.#done.below;
   }
 
   /** Bytes of what somebody still needs, in memory and on disk. */
@@ -422,28 +474,48 @@ export class Log {
   dropBelow(offset: number): number {
     const end = Math.min(offset, this.nextOffset);
     let dropped = 0;
+    this.#isDropping = true;
     for (const consumer of this.#consumers.values()) dropped += consumer.drop(consumer.offset, end);
-    for (const [id, { offset: cursor, ranges, state }] of this.#orphans) {
-      if (cursor >= end) continue;
-      dropped += end - cursor;
-      this.#orphans.set(id, { offset: end, ranges: ranges.filter(({ to }) => to > end), state });
+    for (const [id, cursor] of this.#orphans) {
+      if (cursor.offset >= end) continue;
+      dropped += unconfirmedIn(cursor, cursor.offset, end);
+      this.#orphans.set(id, { ...cursor, offset: end, ranges: cursor.ranges.filter(({ to }) => to > end) });
     }
     this.#onConfirmed();
+    this.#isDropping = false;
     return dropped;
   }
 
-  /** Gives up the oldest block that is only in memory: what is safe on disk stays. Returns as `dropBelow`. */
-  dropOldestInMemory(): number {
-    const block = this.#tail.oldestUnwritten;
-    if (block === undefined) return 0;
+  /** What `onConfirmed` tells of is being given up, not delivered. */
+  get isDropping(): boolean {
+    return this.#isDropping;
+  }
+
+  /**
+   * Gives up the oldest block below `below` that is in memory; first of those that are in no file, since what is on disk
+   * is nearly safe. Returns as `dropBelow`; undefined when there is none.
+   */
+  dropOldestInMemory(below = Number.POSITIVE_INFINITY): number | undefined {
+    const block = this.#tail.oldestUnwritten ?? this.#tail.oldest;
+    if (block === undefined || block.last >= below) return undefined;
+    const { first, last } = block;
     let dropped = 0;
-    for (const consumer of this.#consumers.values()) dropped += consumer.drop(block.first, block.last + 1);
+    this.#isDropping = true;
+    for (const consumer of this.#consumers.values()) dropped += consumer.drop(first, last + 1);
+    for (const cursor of this.#orphans.values()) dropped += unconfirmedIn(cursor, first, last + 1);
     this.#tail.discard(block);
+    this.#onConfirmed();
+    this.#isDropping = false;
     return dropped;
   }
 
   /** Gives up the oldest records for which `isOld` is true; for `only` this one, if given. Returns how many that was. */
-  async dropOld(isOld: (block: BlockOrigin, elapsedMs: number) => boolean, only?: LogConsumer): Promise<number> {
+  dropOld(isOld: (block: BlockOrigin, elapsedMs: number) => boolean, only?: LogConsumer): Promise<number> {
+    // Beside a round it could read a file that is just being deleted.
+    return this.#exclusively(() => (this.#closed === undefined ? this.#dropOld(isOld, only) : Promise.resolve(0)));
+  }
+
+  async #dropOld(isOld: (block: BlockOrigin, elapsedMs: number) => boolean, only?: LogConsumer): Promise<number> {
     let dropped = 0;
     for (;;) {
       const below = only?.offset ?? this.#done.below;
@@ -505,13 +577,13 @@ export class Log {
 
   /**
    * Has the targets make durable what they confirmed, and writes nothing: for a log that has nothing on disk.
-   * @throws what the first target that could not do it says
+   * @throws {SettleError} of the first target that could not
    */
   settle(): Promise<void> {
     return this.#exclusively(async () => {
       this.#lastSyncMs = this.#o.clock.elapsedMs();
       const failure = await this.#settleAll();
-      if (failure !== undefined) throw failure;
+      if (failure !== undefined) throw new SettleError(failure);
     });
   }
 
@@ -755,7 +827,7 @@ export class Log {
       if (this.#unsyncedSinceMs !== undefined || wantsCursors) await this.#syncWriter(writer);
     }
     await this.#deleteDead();
-    if (settleFailure !== undefined) throw settleFailure;
+    if (settleFailure !== undefined) throw new SettleError(settleFailure);
   }
 
   // ---- deleting
@@ -854,8 +926,8 @@ export class Log {
    * @throws errors of the disk
    */
   writeNow(): void {
-    if (!this.#o.persistent || this.#closed !== undefined) return;
-    const blocks = this.#tail.takeUnwritten(this.#done);
+    if (!this.#o.persistent || this.#hasEnded) return;
+    const blocks = this.#tail.takeUnwritten(this.#settled);
     if (blocks.length === 0) return;
     const { clock } = this.#o;
     const packed = blocks.map(({ kept }) => asIs.records(kept));
@@ -893,18 +965,24 @@ export class Log {
         await this.#sync();
         if (this.#writer !== undefined) await this.#proveTail(this.#writer);
       } finally {
-        for (const consumer of this.#consumers.values()) await consumer.close();
-        if (this.#writer !== undefined) await this.#closing(this.#writer);
+        await this.#letGo();
       }
     }));
   }
 
   /** Lets go without writing anything: for a log that was only looked into. */
   abandon(): Promise<void> {
-    return (this.#closed ??= this.#exclusively(async () => {
+    return (this.#closed ??= this.#exclusively(() => this.#letGo()));
+  }
+
+  async #letGo(): Promise<void> {
+    this.#hasEnded = true;
+    try {
       for (const consumer of this.#consumers.values()) await consumer.close();
       if (this.#writer !== undefined) await this.#closing(this.#writer);
-    }));
+    } finally {
+      this.#o.onEnd?.();
+    }
   }
 
   /** A block that tells that everything before it was synced, so that the next life need not repeat it. */
@@ -916,6 +994,11 @@ export class Log {
     const framed = frameBlocks([block], writer.segment.epoch, writer.end, writer.segment.provenLength);
     await this.#writing(() => writer.append(framed));
   }
+}
+
+function unconfirmedIn({ offset, ranges }: Cursor, from: number, to: number): number {
+  const start = Math.max(from, offset);
+  return start >= to ? 0 : to - start - RangeSet.of(ranges).countIn(start, to);
 }
 
 /** Confirmed by every consumer, and below the place of each orphan. */

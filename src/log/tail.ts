@@ -8,6 +8,8 @@ import { BLOCK_BYTES, RecordBlock } from "./block.js";
 
 /** Ids carry the time of their block: a block is not left open for longer than this. */
 const MAX_BLOCK_AGE_MS = 60_000;
+/** What a block takes in memory beside its records: with few records in each, that is most of it. */
+const BLOCK_COST_BYTES = 1024;
 /** How finely the age of what is unwritten is known. */
 const MARK_MS = 100;
 /** The boot of a record that was accepted elsewhere: its age is told by the wall clock alone. */
@@ -85,6 +87,13 @@ export class Tail {
     return this.#acceptedBytes;
   }
 
+  /** What all blocks with something at or above `below` take, with what each costs beside its records. */
+  heldBytes(below: number): number {
+    let bytes = 0;
+    for (const { block } of this.#entries) if (block.last >= below) bytes += block.length + BLOCK_COST_BYTES;
+    return bytes;
+  }
+
   get unsyncedBytes(): number {
     return this.#entries.reduce((sum, { block, state }) => (state === "written" ? sum + block.length : sum), 0);
   }
@@ -152,6 +161,15 @@ export class Tail {
   /** The oldest block that is in no file. */
   get oldestUnwritten(): RecordBlock | undefined {
     return this.#entries.find(({ state }) => state === "unwritten")?.block;
+  }
+
+  get blocks(): readonly RecordBlock[] {
+    return this.#entries.map(({ block }) => block);
+  }
+
+  /** The oldest block. */
+  get oldest(): RecordBlock | undefined {
+    return this.#entries[0]?.block;
   }
 
   /** Forgets a block, confirmed or not. */

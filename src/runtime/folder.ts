@@ -12,6 +12,8 @@ export const DEAD = "dead";
 export const QUARANTINE = "quarantine";
 
 const IDENTITY_NAME = "queue.id";
+/** Of an id in a folder's name: most file systems take names of 255 bytes. */
+const MOST_HEX = 230;
 
 /**
  * 16 bytes made once: files copied here from another queue are told apart by them. Losing the file does no harm: the
@@ -46,11 +48,12 @@ export async function identityOf(folder: string, files: Files): Promise<Buffer> 
 /** The id that a folder was named for. */
 export function idOf(folderName: string): string {
   const hex = /^x-([0-9a-f]+)-[0-9a-f]{16}$/.exec(folderName)?.[1];
-  return hex === undefined ? folderName : Buffer.from(hex, "hex").toString("utf8");
+  // An id that was too long for a name is known by its folder alone.
+  return hex === undefined || hex.length >= MOST_HEX ? folderName : Buffer.from(hex, "hex").toString("utf8");
 }
 
 /** A folder name for any id: ids of nodes as they are, others in hex. */
 export function folderNameOf(name: string): string {
-  if (/^[a-z0-9][a-z0-9._-]{0,99}$/.test(name)) return name;
-  return `x-${Buffer.from(name).toString("hex").slice(0, 160)}-${createHash("sha256").update(name).digest("hex").slice(0, 16)}`;
+  if (/^[a-z0-9][a-z0-9._-]{0,99}$/.test(name) || /^x-[0-9a-f]+-[0-9a-f]{16}$/.test(name)) return name;
+  return `x-${Buffer.from(name).toString("hex").slice(0, MOST_HEX)}-${createHash("sha256").update(name).digest("hex").slice(0, 16)}`;
 }

@@ -7,15 +7,16 @@ import { join } from "node:path";
 import type { Clock, Timer } from "../clock.js";
 import type { Connectivity } from "../delivery/connectivity.js";
 import type { DeliveryEvent } from "../delivery/events.js";
-import { DeadLetters, KEEPER } from "../delivery/dead-letters.js";
+import { DeadLetters, KEEPER, type LetterBudget } from "../delivery/dead-letters.js";
 import type { Files } from "../files.js";
 import type { Compression } from "../log/compression.js";
 import { type Flushed, Flusher } from "../log/flush.js";
 import { Log } from "../log/log.js";
+import { oneSyncAtATime } from "../log/one-sync.js";
 import { quarantine } from "../log/quarantine.js";
 import type { Loss } from "../log/recovery.js";
-import { DEAD, folderNameOf, type LOGS, QUARANTINE } from "./folder.js";
-import { type Dropped, Limits, type SharedBudget } from "./limits.js";
+import { DEAD, folderNameOf, LOGS, QUARANTINE } from "./folder.js";
+import { type Dropped, type HeldMessages, Limits, type SharedBudget } from "./limits.js";
 import type { Budgets, FlushSettings } from "./settings.js";
 
 export type StoreEvent =
@@ -56,14 +57,29 @@ export interface StoreOptions extends Budgets {
 /** A sealed file this large costs 0.8 % for its making; smaller budgets get smaller files. */
 const SEGMENT_BYTES = 8 * 1024 * 1024;
 const MIN_SEGMENT_BYTES = 256 * 1024;
-/** The dead letters of one exporter may take this part of the disk budget, beside it. */
+/** A queue with a small limit of its own gives up an eighth of it at a time, in files no smaller than this. */
+const MIN_PIECE_BYTES = 16 * 1024;
+/** The dead letters of one exporter may take this part of the disk budget, beside it; those of all a quarter. */
 const DEAD_LETTER_SHARE = 16;
+const ALL_DEAD_LETTERS_SHARE = 4;
+/** Of the memory budget, while the folder takes nothing. */
+const DEAD_LETTER_MEMORY_SHARE = 16;
 /** How often ages are looked at. */
 const CHECK_MS = 10_000;
 /** Drops within this are told together: a full queue may drop with every message. */
 const OVERFLOW_MS = 1_000;
 /** Unwritten bytes of one log at which it is written before its time. */
 const MEMORY_SHARE_BYTES = 2 * 1024 * 1024;
+
+/** Stores of this process: one listener serves them all, however many there are. */
+const openStores = new Set<LogStore>();
+
+/** An exception elsewhere ends the process without closing anything: what is in memory is written all the same. */
+function writeAllNow(): void {
+  for (const store of openStores) store.writeNow();
+}
+
+type Kind = typeof LOGS | typeof DEAD;
 
 export class LogStore implements SharedBudget {
   readonly folder: string;
@@ -73,6 +89,12 @@ export class LogStore implements SharedBudget {
   readonly memoryBytes: number;
   readonly diskBytes: number;
   readonly #options: StoreOptions;
+  readonly #files: Files;
+  /** Folders in use, until they are free again: two logs over one folder would write over each other. */
+  readonly #folders = new Map<string, Promise<void>>();
+  /** Names of the queues that have an owner, or are about to. */
+  readonly #owned = new Map<string, number>();
+  readonly #letterLogs = new Set<Log>();
   readonly #limits = new Map<Limits, string>();
   readonly #owners = new Set<{ close(): Promise<void> }>();
   /** Those that have dropped something nobody has been told of yet. */
@@ -91,12 +113,14 @@ export class LogStore implements SharedBudget {
     this.monitor = options.monitor;
     this.memoryBytes = options.memoryBytes;
     this.diskBytes = options.diskBytes;
+    this.#files = oneSyncAtATime(options.files);
     this.flusher = new Flusher(options.clock);
-    process.on("exit", this.#onExit);
+    if (openStores.size === 0) process.on("exit", writeAllNow);
+    openStores.add(this);
   }
 
-  /** An exception elsewhere ends the process without closing anything: what is in memory is written all the same. */
-  readonly #onExit = (): void => {
+  /** Writes what is in memory, blocking: the process is ending. */
+  writeNow(): void {
     for (const { log } of this.#limits.keys()) {
       try {
         log.writeNow();
@@ -107,12 +131,12 @@ export class LogStore implements SharedBudget {
         );
       }
     }
-  };
+  }
 
-  /** Bytes of records that all logs hold in memory. */
+  /** Bytes of records that all logs hold in memory, and of messages whose senders wait. */
   get memoryUsed(): number {
     let bytes = 0;
-    for (const { log } of this.#limits.keys()) bytes += log.memoryBytes;
+    for (const { memoryBytes } of this.#limits.keys()) bytes += memoryBytes;
     return bytes;
   }
 
@@ -132,13 +156,22 @@ export class LogStore implements SharedBudget {
     return largest;
   }
 
+  get heaviest(): Limits | undefined {
+    let heaviest: Limits | undefined;
+    for (const limits of this.#limits.keys()) {
+      if (!limits.dropsOldest) continue;
+      if (heaviest === undefined || limits.memoryBytes > heaviest.memoryBytes) heaviest = limits;
+    }
+    return heaviest;
+  }
+
   tell(event: StoreEvent): void {
     this.#options.onEvent(event);
   }
 
   /** Has the limits of a log kept; `unlimit` ends it. */
-  limit(name: string, log: Log, flush: FlushSettings, onDropped: () => void): Limits {
-    const limits: Limits = new Limits(log, flush, this, this.clock, () => {
+  limit(name: string, log: Log, flush: FlushSettings, held: HeldMessages, onDropped: () => void): Limits {
+    const limits: Limits = new Limits(log, flush, this, this.clock, held, () => {
       this.#overflowed.add(limits);
       this.#telling ??= this.clock.after(OVERFLOW_MS, () => this.#tellOverflows());
       onDropped();
@@ -157,7 +190,8 @@ export class LogStore implements SharedBudget {
 
   unlimit(limits: Limits): void {
     if (this.#overflowed.delete(limits)) this.#tellOverflow(limits);
-    this.#limits.delete(limits);
+    // Until somebody counts anew: what it leaves behind has not gone.
+    if (this.#limits.delete(limits)) this.orphanBytes += limits.log.neededDiskBytes;
   }
 
   #tellOverflows(): void {
@@ -195,19 +229,89 @@ export class LogStore implements SharedBudget {
       if (trouble !== undefined)
         this.#options.onEvent({ kind: "deadLetterTrouble", log: name, message: trouble.message });
     });
-    const budgetBytes = Math.max(MIN_SEGMENT_BYTES, this.diskBytes / DEAD_LETTER_SHARE);
-    return new DeadLetters(log, this.flusher, flushed, budgetBytes, () => this.clock.wallMs());
+    this.#letterLogs.add(log);
+    const store = this;
+    const budget: LetterBudget = {
+      get diskBytes() {
+        let others = 0;
+        for (const other of store.#letterLogs) if (other !== log) others += other.neededDiskBytes;
+        const left = store.diskBytes / ALL_DEAD_LETTERS_SHARE - others;
+        return Math.max(MIN_SEGMENT_BYTES, Math.min(store.diskBytes / DEAD_LETTER_SHARE, left));
+      },
+      memoryBytes: this.memoryBytes / DEAD_LETTER_MEMORY_SHARE,
+    };
+    return new DeadLetters(log, this.flusher, flushed, budget, () => this.clock.wallMs());
   }
 
-  /** Opens one log below the folder. */
-  async openLog(
-    kind: typeof LOGS | typeof DEAD,
+  /** Opens one log below the folder; waits until an earlier owner has let go of it. */
+  async openLog(kind: Kind, name: string, consumers: readonly string[], flush: FlushSettings): Promise<Log> {
+    if (kind === LOGS) this.#owned.set(name, (this.#owned.get(name) ?? 0) + 1);
+    const disown = (): void => {
+      if (kind !== LOGS) return;
+      const owners = this.#owned.get(name)! - 1;
+      if (owners > 0) this.#owned.set(name, owners);
+      else this.#owned.delete(name);
+    };
+    const free = await this.#occupy(kind, name);
+    const onEnd = (): void => {
+      disown();
+      free();
+    };
+    try {
+      return await this.#open(kind, name, consumers, flush, onEnd);
+    } catch (error) {
+      onEnd();
+      throw error;
+    }
+  }
+
+  /** Opens the log of a queue that has no owner, to look into it. @throws when it has one */
+  async inspectLog(name: string, flush: FlushSettings): Promise<Log> {
+    if (this.#owned.has(name)) throw new Error(`the queue ${name} has its node`);
+    const free = await this.#occupy(LOGS, name);
+    try {
+      return await this.#open(LOGS, name, [], flush, free);
+    } catch (error) {
+      free();
+      throw error;
+    }
+  }
+
+  /** Does something to the folder of a queue while nobody has it. @throws when it has an owner */
+  async whileFree<T>(name: string, work: () => Promise<T>): Promise<T> {
+    if (this.#owned.has(name)) throw new Error(`the queue ${name} has its node`);
+    const free = await this.#occupy(LOGS, name);
+    try {
+      return await work();
+    } finally {
+      free();
+    }
+  }
+
+  /** Waits for the folder of a log, and returns the way to let go of it. */
+  async #occupy(kind: Kind, name: string): Promise<() => void> {
+    const key = join(kind, folderNameOf(name));
+    const before = this.#folders.get(key);
+    let free = (): void => undefined;
+    const occupied = new Promise<void>((resolve) => (free = resolve));
+    this.#folders.set(key, occupied);
+    await before;
+    return () => {
+      if (this.#folders.get(key) === occupied) this.#folders.delete(key);
+      free();
+    };
+  }
+
+  async #open(
+    kind: Kind,
     name: string,
     consumers: readonly string[],
     flush: FlushSettings,
+    onEnd: () => void,
   ): Promise<Log> {
-    const { identity, files, compression, onEvent: tell } = this.#options;
-    const log = await Log.open({
+    const { identity, compression, onEvent: tell } = this.#options;
+    const files = this.#files;
+    const log: Log = await Log.open({
       folder: join(this.folder, kind, folderNameOf(name)),
       logId: createHash("sha256").update(identity).update(`${kind}/${name}`).digest().subarray(0, 16),
       files,
@@ -215,9 +319,13 @@ export class LogStore implements SharedBudget {
       random: randomBytes,
       compression,
       consumers,
-      segmentBytes: Math.max(MIN_SEGMENT_BYTES, Math.min(SEGMENT_BYTES, Math.floor(this.diskBytes / 8))),
+      segmentBytes: this.#segmentBytes(flush),
       persistent: flush.durability !== "memory",
       onLoss: (loss) => this.#lost(`${kind}/${name}`, name, loss),
+      onEnd: () => {
+        this.#letterLogs.delete(log);
+        onEnd();
+      },
     });
     for (const loss of log.found.losses) this.#lost(`${kind}/${name}`, name, loss);
     for (const path of log.found.foreign) tell({ kind: "foreign", log: name, path });
@@ -225,25 +333,32 @@ export class LogStore implements SharedBudget {
     return log;
   }
 
+  /** Files are given up as a whole: small enough that an eighth of what may wait goes at a time. */
+  #segmentBytes({ backlogBytes }: FlushSettings): number {
+    const bytes = Math.max(MIN_SEGMENT_BYTES, Math.min(SEGMENT_BYTES, Math.floor(this.diskBytes / 8)));
+    return backlogBytes === 0 ? bytes : Math.min(bytes, Math.max(MIN_PIECE_BYTES, Math.floor(backlogBytes / 8)));
+  }
+
   /** Tells of a loss, and keeps a copy of what is there instead. */
   #lost(place: string, log: string, loss: Loss): void {
-    const { files, onEvent: tell } = this.#options;
+    const { onEvent: tell } = this.#options;
     tell({ kind: "loss", log, loss });
-    quarantine(loss, join(this.folder, QUARANTINE, folderNameOf(place)), files).catch((error: unknown) =>
+    quarantine(loss, join(this.folder, QUARANTINE, folderNameOf(place)), this.#files).catch((error: unknown) =>
       tell({ kind: "unreadable", log, message: `${loss.path} could not be copied: ${(error as Error).message}` }),
     );
   }
 
   /** Has the flusher look after a log. */
   flushed(log: Log, flush: FlushSettings, onTrouble: (trouble: Error | undefined) => void): Flushed {
-    const { writeIntervalMs, syncIntervalMs } = flush;
-    const memoryShareBytes = Math.min(MEMORY_SHARE_BYTES, this.memoryBytes / 4);
+    const { writeIntervalMs, syncIntervalMs, backlogBytes } = flush;
+    let memoryShareBytes = Math.min(MEMORY_SHARE_BYTES, this.memoryBytes / 4);
+    if (backlogBytes > 0) memoryShareBytes = Math.min(memoryShareBytes, backlogBytes / 4);
     return this.flusher.add(log, { writeIntervalMs, syncIntervalMs, memoryShareBytes }, onTrouble);
   }
 
-  /** Names of the queues that have their owner. */
+  /** Names of the queues that have their owner, or are just given one. */
   get openNames(): ReadonlySet<string> {
-    return new Set(this.#limits.values());
+    return new Set(this.#owned.keys());
   }
 
   /** Whoever opens logs here is closed with the store, unless it has left before. */
@@ -266,7 +381,8 @@ export class LogStore implements SharedBudget {
     this.#telling?.cancel();
     const results = await Promise.allSettled([...this.#owners].map((owner) => owner.close()));
     await this.flusher.close();
-    process.removeListener("exit", this.#onExit);
+    openStores.delete(this);
+    if (openStores.size === 0) process.removeListener("exit", writeAllNow);
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
   }

@@ -16,6 +16,8 @@ export interface OrphanQueue {
   /** When the oldest record that still waits was accepted; undefined when none does. */
   readonly oldestAcceptedAtMs: number | undefined;
   readonly records: number;
+  /** Why it cannot be read: a newer format, say. It is kept as it is. */
+  readonly problem?: string;
 }
 
 /** How a queue without its node is opened: as its consumers left it. */
@@ -36,15 +38,22 @@ export async function bytesIn(folder: string, files: Files): Promise<number> {
 }
 
 /** Looks into a queue that nobody has open. */
-export async function inspectOrphan(id: string, open: OpenOrphan): Promise<OrphanQueue> {
-  const log = await open(id);
+export async function inspectOrphan(id: string, folder: string, files: Files, open: OpenOrphan): Promise<OrphanQueue> {
+  let log: Log;
+  try {
+    log = await open(id);
+  } catch (error) {
+    const problem = (error as Error).message;
+    return { id, bytes: await bytesIn(folder, files), oldestAcceptedAtMs: undefined, records: 0, problem };
+  }
   try {
     let oldest: number | undefined;
     for await (const { acceptedAtMs } of waitingIn(log)) {
       oldest = acceptedAtMs;
       break;
     }
-    return { id, bytes: log.diskBytes, oldestAcceptedAtMs: oldest, records: log.backlogRecords };
+    const records = oldest === undefined ? 0 : log.backlogRecords;
+    return { id, bytes: log.diskBytes, oldestAcceptedAtMs: oldest, records };
   } finally {
     await log.abandon();
   }
@@ -71,12 +80,13 @@ const MOVED_AT_ONCE = 500;
  * Moves what waits in an orphan to a queue that has a node, with the ids the records have; a crash in the middle repeats
  * some, which targets that hold ids recognise.
  * @param accept resolves when the record is synced in its new queue
+ * @returns how many were moved, and whether nothing is left that anybody could want
  */
 export async function adoptOrphan(
   id: string,
   open: OpenOrphan,
   accept: (record: LogRecord) => Promise<void>,
-): Promise<number> {
+): Promise<{ readonly count: number; readonly isEmpty: boolean }> {
   const log = await open(id);
   let count = 0;
   try {
@@ -94,7 +104,8 @@ export async function adoptOrphan(
       if (moving.length >= MOVED_AT_ONCE) await moved();
     }
     await moved();
-    return count;
+    // Files of another queue, which somebody has put there, have not been moved.
+    return { count, isEmpty: log.found.foreign.length === 0 };
   } finally {
     await log.close();
   }
@@ -107,5 +118,14 @@ async function* waitingIn(log: Log): AsyncGenerator<LogRecord> {
   for (const [id, { offset }] of log.orphans) {
     if (furthest === undefined || offset < furthest.offset) furthest = { id, offset };
   }
-  if (furthest !== undefined) yield* log.addConsumer(furthest.id).unconfirmed();
+  // Where damage has swallowed places, who knows what their consumers still needed: all behind it.
+  const { newcomerOffset, nextOffset } = log.found;
+  if (newcomerOffset < Math.min(nextOffset, furthest?.offset ?? nextOffset)) {
+    yield* log.addConsumer(NOBODY).unconfirmed();
+  } else if (furthest !== undefined) {
+    yield* log.addConsumer(furthest.id).unconfirmed();
+  }
 }
+
+/** Reads what nobody's place tells of any more: node ids have no colon. */
+const NOBODY = "nobody:";

@@ -5,11 +5,11 @@
 import { decode, encode, plainJson } from "../codec.js";
 import type { DeadLetter } from "../delivery/dead-letters.js";
 import type { LogConsumer } from "../log/consumer.js";
-import type { Flushed } from "../log/flush.js";
+import type { Flushed, Synced } from "../log/flush.js";
 import type { Log } from "../log/log.js";
 import type { Encoded, LogRecord, Routing } from "../record.js";
 import { LOGS } from "./folder.js";
-import { type Dropped, type Limits, NotAcceptedError } from "./limits.js";
+import { type Dropped, type HeldMessages, type Limits, NotAcceptedError } from "./limits.js";
 import type { Rejection } from "../targets/target.js";
 import type { Transform, TransformContext } from "../transform.js";
 import type { LogStore } from "./log-store.js";
@@ -46,6 +46,8 @@ export class Queue {
   readonly #limits: Limits;
   /** Senders who wait for the targets, by offset. */
   #undelivered: { readonly offset: number; readonly done: Done }[] = [];
+  /** What the messages take whose senders wait: for a sync, or for the targets. */
+  #heldBytes = 0;
   #storage: Error | undefined;
   #closing: Promise<void> | undefined;
 
@@ -57,7 +59,14 @@ export class Queue {
     this.#flush = flush;
     this.#parts = parts;
     this.#flushed = store.flushed(log, flush, (trouble) => this.#onStorage(trouble));
-    this.#limits = store.limit(id, log, flush, () => this.#onDropped());
+    const queue = this;
+    const held: HeldMessages = {
+      get bytes() {
+        return queue.#heldBytes;
+      },
+      giveUpOldest: () => this.#giveUpOldestHeld(),
+    };
+    this.#limits = store.limit(id, log, flush, held, () => this.#onDropped());
     log.onConfirmed(() => this.#onConfirmed());
   }
 
@@ -102,13 +111,14 @@ export class Queue {
 
   #accept(payload: unknown, routing: Routing, done: Done): void {
     let offset: number;
+    const before = this.log.acceptedBytes;
     try {
       offset = Array.isArray(payload) ? this.#appendAll(payload, routing) : this.#append(encoded(payload), routing);
     } catch (error) {
       this.#refuse(error as Error, payload, routing, done);
       return;
     }
-    this.#promise(offset, done);
+    this.#promise(offset, this.log.acceptedBytes - before, done);
     this.#store.flusher.poke(this.#flushed);
   }
 
@@ -145,28 +155,43 @@ export class Queue {
   /** Takes a record of another log, with the id it has, for one member or for all. Resolves when it is synced. */
   take(record: LogRecord, member?: string): Promise<void> {
     const offset = this.log.appendAs(record, member);
-    return new Promise((resolve) => {
-      this.#flushed.whenSynced(offset, resolve);
-      this.poke();
+    return new Promise((resolve, reject) => {
+      const synced: Synced = (error) => (error === undefined ? resolve() : reject(error));
+      this.#store.flusher.whenSynced(this.#flushed, offset, synced);
     });
   }
 
-  #promise(offset: number, done: Done): void {
+  #promise(offset: number, bytes: number, done: Done): void {
     const { durability } = this.#flush;
-    if (offset < 0 || durability === "memory" || durability === "interval") done();
-    else if (durability === "everyMessage") this.#flushed.whenSynced(offset, done);
-    else this.#undelivered.push({ offset, done });
+    if (offset < 0 || durability === "memory" || durability === "interval") return done();
+    const heldBytes = bytes + MESSAGE_COST_BYTES;
+    this.#heldBytes += heldBytes;
+    const told: Done = (error) => {
+      this.#heldBytes -= heldBytes;
+      done(error);
+    };
+    if (durability === "everyMessage") this.#store.flusher.whenSynced(this.#flushed, offset, told);
+    else this.#undelivered.push({ offset, done: told });
+  }
+
+  /** Its record is on disk, but the message is still in memory, since the targets have not confirmed it. */
+  #giveUpOldestHeld(): boolean {
+    const oldest = this.#undelivered[0];
+    if (oldest === undefined) return false;
+    this.#limits.giveUpBelow(oldest.offset + 1);
+    return true;
   }
 
   /** The offset of the record; -1 when it was dropped because the user prefers older ones. */
   #append(item: string | Encoded, routing: Routing): number {
-    return this.#limits.admit(1) ? this.log.append(item, routing) : -1;
+    return this.#limits.admit(1, sizeOf(item)) ? this.log.append(item, routing) : -1;
   }
 
   /** The offset of the last record. All are encoded before the first is appended: a bad one leaves no half behind. */
   #appendAll(payload: readonly unknown[], routing: Routing): number {
     const items = payload.map(encoded);
-    if (!this.#limits.admit(items.length)) return -1;
+    const bytes = items.reduce((sum, item) => sum + sizeOf(item), 0);
+    if (!this.#limits.admit(items.length, bytes)) return -1;
     let last = -1;
     for (const item of items) last = this.log.append(item, routing);
     return last;
@@ -204,8 +229,8 @@ export class Queue {
   }
 
   #onDropped(): void {
-    this.#flushed.wanted = true; // what they took is given back with the next sync
-    this.poke();
+    // A file that nobody needs any more goes with the next sync. Not for each drop: a full queue drops with every message.
+    if (this.log.neededDiskBytes < this.log.diskBytes) this.#store.flusher.syncSoon(this.#flushed);
     this.#parts.onChange();
   }
 
@@ -217,11 +242,15 @@ export class Queue {
 
   #onConfirmed(): void {
     this.poke();
+    const error = this.log.isDropping ? droppedError() : undefined;
+    const isOver = (offset: number): boolean =>
+      error === undefined ? this.log.isDelivered(offset) : this.log.isDone(offset);
+    if (error !== undefined) this.#flushed.giveUp(isOver, error);
     if (this.#undelivered.length === 0) return;
-    const done = this.#undelivered.filter(({ offset }) => this.log.isDelivered(offset));
+    const done = this.#undelivered.filter(({ offset }) => isOver(offset));
     if (done.length === 0) return;
-    this.#undelivered = this.#undelivered.filter(({ offset }) => !this.log.isDelivered(offset));
-    for (const sender of done) sender.done();
+    this.#undelivered = this.#undelivered.filter(({ offset }) => !isOver(offset));
+    for (const sender of done) sender.done(error);
   }
 
   /** Writes and syncs what waits. Safe to call twice. */
@@ -231,13 +260,20 @@ export class Queue {
 
   async #close(): Promise<void> {
     await this.#turn;
-    this.#store.unlimit(this.#limits);
+    let failure: Error | undefined;
     try {
       await this.#store.flusher.remove(this.#flushed);
+      this.#limits.forget();
       await this.log.close();
+    } catch (error) {
+      failure = error as Error;
+      throw error;
     } finally {
-      this.#flushed.release();
-      for (const { done } of this.#undelivered.splice(0)) done(); // they are in the log, and will be delivered
+      // Not before: a process that ends in the middle of a close writes what is still in memory.
+      this.#store.unlimit(this.#limits);
+      // Without a failure they are in the log, and will be delivered.
+      this.#flushed.release(failure);
+      for (const { done } of this.#undelivered.splice(0)) done(failure);
     }
   }
 }
@@ -248,6 +284,20 @@ function runOnEach(transform: Transform, payload: unknown, context: TransformCon
   const results = payload.map((item: unknown) => transform.run(item, context));
   if (!results.some((result) => result instanceof Promise)) return results.flat(1);
   return Promise.all(results.map(async (result) => result)).then((all) => all.flat(1));
+}
+
+/** What a message takes in memory beside its data: the object that came, and whoever waits to be told of it. */
+const MESSAGE_COST_BYTES = 1024;
+/** Up to this the characters of a text are counted instead of its bytes: near enough, and it costs nothing. */
+const SHORT_TEXT = 4_096;
+
+function droppedError(): NotAcceptedError {
+  return new NotAcceptedError("dropped", "The message was given up to make room, before it was as safe as asked for.");
+}
+
+function sizeOf(item: string | Encoded): number {
+  if (typeof item !== "string") return item.bytes.length;
+  return item.length < SHORT_TEXT ? item.length : Buffer.byteLength(item);
 }
 
 function encoded(payload: unknown): string | Encoded {

@@ -18,7 +18,7 @@ import { adoptOrphan, bytesIn, exportOrphan, inspectOrphan, type OrphanQueue } f
 import { overviewOf, type QueueOverview } from "./overview.js";
 import { Pool, type PoolOptions } from "./pool.js";
 import type { Queue } from "./queue.js";
-import { type Budgets, DEFAULT_BUDGETS, DEFAULT_FLUSH, type FlushSettings } from "./settings.js";
+import { BUDGETS, type Budgets, DEFAULT_BUDGETS, DEFAULT_FLUSH, type FlushSettings } from "./settings.js";
 
 export type RuntimeEvent =
   | StoreEvent
@@ -32,7 +32,7 @@ export interface RuntimeOptions {
   readonly flush: FlushSettings;
   /** Memory for all logs together, in bytes. Default 32 MiB. */
   readonly memoryBytes?: number;
-  /** Disk for all logs together, in bytes. Default 1 GiB. */
+  /** Disk for all logs together, in bytes. Default 1 GiB; never more than the disk has for it when it is opened. */
   readonly diskBytes?: number;
   /** Tells "no network" from "the target is down". Default: none, the targets alone are the signal. */
   readonly probe?: Probe;
@@ -55,6 +55,7 @@ export class Runtime {
   readonly #lock: FolderLock;
   readonly #released: () => void;
   #orphanTurn: Promise<void> = Promise.resolve();
+  #counting: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
   private constructor(options: RuntimeOptions, identity: Buffer, lock: FolderLock, released: () => void) {
@@ -117,7 +118,9 @@ export class Runtime {
       await files.makeFolder(options.folder);
       const lock = await lockFolder(options.folder);
       try {
-        return new Runtime(options, await identityOf(options.folder, files), lock, letGo);
+        const identity = await identityOf(options.folder, files);
+        const diskBytes = await usableDiskBytes(options.diskBytes ?? DEFAULT_BUDGETS.diskBytes, options.folder, files);
+        return new Runtime({ ...options, diskBytes }, identity, lock, letGo);
       } catch (error) {
         await lock.release();
         throw error;
@@ -139,7 +142,6 @@ export class Runtime {
   }
 
   async #opened<T extends { close(): Promise<void> }>(open: () => Promise<T>): Promise<T> {
-    await this.#orphanTurn; // somebody may be looking into the very queue
     const opened = await open();
     if (this.#closed !== undefined) {
       await opened.close();
@@ -175,7 +177,10 @@ export class Runtime {
   orphans(): Promise<OrphanQueue[]> {
     return this.#inOrphanTurn(async () => {
       const found: OrphanQueue[] = [];
-      for (const id of await this.#orphanIds()) found.push(await inspectOrphan(id, (name) => this.#openOrphan(name)));
+      for (const id of await this.#orphanIds()) {
+        if (this.#store.openNames.has(id)) continue; // its node came meanwhile
+        found.push(await inspectOrphan(id, this.#folderOf(id), this.#files, (name) => this.#openOrphan(name)));
+      }
       return found;
     });
   }
@@ -189,7 +194,7 @@ export class Runtime {
     }
   }
 
-  /** Orphans are opened one after the other, and never beside their node. */
+  /** Orphans are opened one after the other. */
   async #takeOrphanTurn(): Promise<() => void> {
     const before = this.#orphanTurn;
     let end = (): void => undefined;
@@ -210,14 +215,18 @@ export class Runtime {
   }
 
   #openOrphan(id: string): Promise<Log> {
-    if (this.#store.openNames.has(id)) throw new Error(`the queue ${id} has its node`);
-    return this.#store.openLog(LOGS, id, [], DEFAULT_FLUSH);
+    return this.#store.inspectLog(id, DEFAULT_FLUSH);
+  }
+
+  #folderOf(id: string): string {
+    return join(this.folder, LOGS, folderNameOf(id));
   }
 
   /** What waits in an orphan, as lines of JSON. */
   async *exportOrphan(id: string): AsyncGenerator<string> {
     const end = await this.#takeOrphanTurn();
     try {
+      // A browser that stops reading holds up this queue alone, not the deploy of others.
       yield* exportOrphan(id, (name) => this.#openOrphan(name));
     } finally {
       end();
@@ -227,12 +236,12 @@ export class Runtime {
   /** Moves what waits in an orphan to the queue of an exporter or pool that is open. Resolves to how many records. */
   adoptOrphan(id: string, into: { readonly queue: Queue }): Promise<number> {
     return this.#inOrphanTurn(async () => {
-      const count = await adoptOrphan(
+      const { count, isEmpty } = await adoptOrphan(
         id,
         (name) => this.#openOrphan(name),
         (record) => into.queue.take(record),
       );
-      await this.#discardOrphan(id);
+      if (isEmpty) await this.#discardOrphan(id);
       return count;
     });
   }
@@ -243,23 +252,28 @@ export class Runtime {
   }
 
   async #discardOrphan(id: string): Promise<void> {
-    if (this.#store.openNames.has(id)) throw new Error(`the queue ${id} has its node`);
-    const folder = join(this.folder, LOGS, folderNameOf(id));
-    const names = (await this.#files.list(folder)).filter((name) => parseSegmentName(name) !== undefined);
-    // The oldest first: what a crash in the middle leaves is a queue that has lost its front, not one with a hole.
-    for (const name of names.sort()) await this.#files.remove(join(folder, name));
-    await this.#files.syncFolder(folder);
+    await this.#store.whileFree(id, async () => {
+      const folder = this.#folderOf(id);
+      const names = (await this.#files.list(folder)).filter((name) => parseSegmentName(name) !== undefined);
+      // The oldest first: what a crash in the middle leaves is a queue that has lost its front, not one with a hole.
+      for (const name of names.sort()) await this.#files.remove(join(folder, name));
+      if (names.length > 0) await this.#files.syncFolder(folder);
+    });
     await this.#countOrphans();
   }
 
-  /** Their bytes count in the disk budget. */
-  async #countOrphans(): Promise<void> {
-    const open = new Set([...this.#store.openNames].map(folderNameOf));
-    let bytes = 0;
-    for (const name of await this.#files.list(join(this.folder, LOGS))) {
-      if (!open.has(name)) bytes += await bytesIn(join(this.folder, LOGS, name), this.#files);
-    }
-    this.#store.orphanBytes = bytes;
+  /** Their bytes count in the disk budget. One count at a time: the one that began last knows best. */
+  #countOrphans(): Promise<void> {
+    const counting = this.#counting.then(async () => {
+      const sizes = new Map<string, number>();
+      for (const name of await this.#files.list(join(this.folder, LOGS))) {
+        sizes.set(name, await bytesIn(join(this.folder, LOGS, name), this.#files));
+      }
+      for (const name of this.#store.openNames) sizes.delete(folderNameOf(name));
+      this.#store.orphanBytes = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+    });
+    this.#counting = counting.catch(() => undefined); // whoever asked hears of it
+    return counting;
   }
 
   /** Closes the exporters that are still open, and lets go of the folder. Safe to call twice. */
@@ -279,4 +293,21 @@ export class Runtime {
       }
     }
   }
+}
+
+/** Left to everybody else on the disk: a part of it, and no less than this. A card that is full to the brim wears faster. */
+const RESERVE_SHARE = 0.05;
+const MIN_RESERVE_BYTES = 64 * 1024 * 1024;
+
+/**
+ * The budget, or what the disk has for it: free bytes and those of the queues, without a reserve for others. Records
+ * then go by the user's choice of overflow, and not because the whole system's disk is full.
+ */
+async function usableDiskBytes(budgetBytes: number, folder: string, files: Files): Promise<number> {
+  const room = await files.room?.(folder);
+  if (room === undefined) return budgetBytes;
+  let ownBytes = 0;
+  for (const name of await files.list(join(folder, LOGS))) ownBytes += await bytesIn(join(folder, LOGS, name), files);
+  const reserveBytes = Math.max(MIN_RESERVE_BYTES, room.totalBytes * RESERVE_SHARE);
+  return Math.min(budgetBytes, Math.max(BUDGETS.diskBytes.min, room.freeBytes + ownBytes - reserveBytes));
 }
