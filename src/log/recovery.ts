@@ -297,12 +297,33 @@ export async function recover(
     foreign,
     nextSequence: (segments.at(-1)?.sequence ?? 0) + 1,
     nextOffset,
-    cursors,
+    cursors: scans.length === segments.length ? passHoles(cursors, scans, nextOffset) : cursors,
     newcomerOffset,
     carried,
     losses: lossesOf(scans, segments, cursors, hasSnapshot),
     tornBytes,
   };
+}
+
+/**
+ * Moves cursors over offsets that no record has: those are done for everyone. Consumers that are opened do so by
+ * themselves; one that nobody opens would otherwise seem to wait for files that were deleted because nothing is in them.
+ */
+function passHoles(cursors: Cursors, scans: readonly Scan[], nextOffset: number): Cursors {
+  const blocks = scans.flatMap(({ records }) => records.map(({ block: { header } }) => header));
+  const passed = new Map<string, Cursor>();
+  for (const [id, cursor] of cursors) {
+    let to = nextOffset;
+    for (const { origin, span } of blocks) {
+      if (origin + span >= cursor.offset) to = Math.min(to, Math.max(origin, cursor.offset));
+    }
+    const confirmed = RangeSet.of(cursor.ranges);
+    confirmed.add(cursor.offset, to);
+    const offset = confirmed.firstGap(cursor.offset);
+    confirmed.removeBelow(offset);
+    passed.set(id, { ...cursor, offset, ranges: [...confirmed] });
+  }
+  return passed;
 }
 
 /**

@@ -442,6 +442,18 @@ export const MUTANTS: readonly PlantedFault[] = [
     ),
   ),
   on(
+    "full disk after a restart",
+    fault(
+      22,
+      "free-all-at-once",
+      edit(
+        "log.ts",
+        "await this.#unlink([segment]);\n      await this.#removing(() => this.#syncFolder());",
+        "await this.#unlink([segment]);",
+      ),
+    ),
+  ),
+  on(
     "members",
     fault(
       23,

@@ -78,6 +78,19 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...usual, name: "full disk", weight: 2, full: 0.15, eio: {}, write: 0.3, sync: 0.1 },
   {
     ...usual,
+    name: "full disk after a restart",
+    weight: 1,
+    segmentBytes: 300,
+    nested: 0.3,
+    full: 0.2,
+    accept: 0.25,
+    write: 0.25,
+    sync: 0.1,
+    take: 40,
+    eio: {},
+  },
+  {
+    ...usual,
     name: "failing disk",
     weight: 2,
     eio: { sync: 0.15, write: 0.08, syncFolder: 0.1, remove: 0.05, create: 0.05, read: 0.01 },
@@ -85,7 +98,7 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...usual, name: "read-only remounts", weight: 1, readOnly: 0.08, eio: {} },
   { ...usual, name: "members", weight: 2, members: true, nested: 0.1 },
   { ...usual, name: "restarts", weight: 2, nested: 0.2, write: 0.3, sync: 0.05 },
-  { ...usual, name: "settling", weight: 1, settles: true, nested: 0.1 },
+  { ...usual, name: "settling", weight: 1, settles: true, nested: 0.1, eio: {} },
   { ...usual, name: "deflated", weight: 1, compression: deflated, segmentBytes: 500, accept: 0.5 },
   { ...usual, name: "forged", weight: 1, forged: true, segmentBytes: 2_000 },
 ];
