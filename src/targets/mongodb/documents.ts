@@ -2,8 +2,9 @@
  * From a record to what is sent: the document with its `_id`, the added fields, and for replace and update the filter
  * and the change. Pure: what happens to it is `target.ts`.
  */
-import { Binary, type Document, ObjectId, UUID, serialize } from "bson";
+import type { Document, ObjectId, UUID } from "bson";
 import { decode } from "../../codec.js";
+import { bson } from "../../codec/bson.js";
 import { type LogRecord, uuidText } from "../../record.js";
 import type { Rejection } from "../target.js";
 import type { MongoOptions } from "./options.js";
@@ -88,7 +89,7 @@ export function prepareChange(record: LogRecord, options: MongoOptions): Prepare
 export function recordId(record: LogRecord, kind: MongoOptions["idKind"]): UUID | string | ObjectId {
   switch (kind) {
     case "uuid":
-      return new UUID(record.id);
+      return new (bson().UUID)(record.id);
     case "string":
       return uuidText(record.id);
     case "objectId": {
@@ -96,7 +97,7 @@ export function recordId(record: LogRecord, kind: MongoOptions["idKind"]): UUID 
       const bytes = Buffer.alloc(12);
       bytes.writeUInt32BE(Math.floor(record.id.readUIntBE(0, 6) / 1_000) >>> 0, 0);
       record.id.copy(bytes, 4, 8, 16);
-      return new ObjectId(bytes);
+      return new (bson().ObjectId)(bytes);
     }
     default:
       return kind satisfies never;
@@ -110,7 +111,7 @@ export function isSameDocument(stored: Document, sent: Document, added: readonly
 
 /** Size as BSON. @throws {BSONError} for what BSON cannot hold */
 export function documentBytes(document: Document): Buffer {
-  return Buffer.from(serialize(document, { ignoreUndefined: true }));
+  return Buffer.from(bson().serialize(document, { ignoreUndefined: true }));
 }
 
 function bytesWithout(document: Document, names: readonly string[]): Buffer {
@@ -230,5 +231,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function isPlainScalar(value: unknown): boolean {
-  return typeof value !== "object" || value instanceof Date || value instanceof ObjectId || value instanceof Binary;
+  if (typeof value !== "object" || value instanceof Date) return true;
+  const { Binary, ObjectId } = bson();
+  return value instanceof ObjectId || value instanceof Binary;
 }
