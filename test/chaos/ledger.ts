@@ -20,13 +20,13 @@ export interface Verdict {
 
 const SHOWN = 5;
 
-interface Promise_ {
+interface Promised {
   readonly life: number;
   readonly ageMs: number;
 }
 
 export class Ledger {
-  readonly #promised = new Map<number, Promise_>();
+  readonly #promised = new Map<number, Promised>();
   #lives = 0;
   accepted = 0;
 
@@ -74,12 +74,6 @@ export class Ledger {
       if (!seen.has(n)) violations.add("lost", `${n} of life ${life}, accepted ${ageMs} ms before its end`);
     }
     return { checked: this.#promised.size, arrived: seen.size, violations: violations.told() };
-  }
-
-  /** Whether all that was promised has arrived; stops looking at the first that has not. */
-  isComplete(arrived: ReadonlySet<number>): boolean {
-    for (const n of this.#promised.keys()) if (!arrived.has(n)) return false;
-    return true;
   }
 }
 

@@ -10,9 +10,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { Chaos, seeded } from "../chaos/chaos.js";
+import { Chaos } from "../chaos/chaos.js";
 import { FileSubject } from "../chaos/file-subject.js";
 import type { Subject } from "../chaos/subject.js";
+import { seededRandom } from "../support/fake-clock.js";
 import { NODE_RED_VERSIONS, type NodeRedVersion } from "../support/node-red-install.js";
 
 /** Another target is another line here. */
@@ -72,7 +73,7 @@ async function fight(
   const chaos = await Chaos.start({
     version,
     subject: await subject(folder),
-    random: seeded(seed),
+    random: seededRandom(seed),
     messagesPerSecond: MESSAGES_PER_SECOND,
     onStep: say,
   });
