@@ -3,12 +3,13 @@
  * database once, counted there. Many more kills: `KILLS=50 HOLDS=50`, or the soak.
  */
 import assert from "node:assert/strict";
-import { Chaos, seeded } from "../chaos/chaos.js";
+import { Chaos } from "../chaos/chaos.js";
 import { ElasticsearchSubject } from "../chaos/elasticsearch-subject.js";
 import { MongodbSubject } from "../chaos/mongodb-subject.js";
 import type { Subject } from "../chaos/subject.js";
 import { START_TIMEOUT_MS, VERSIONS } from "../servers/elasticsearch.js";
 import { needMongoServer } from "../servers/mongodb.js";
+import { seededRandom } from "../support/fake-clock.js";
 import type { NodeRedVersion } from "../support/node-red-install.js";
 import { skipBecause } from "../support/skip.js";
 
@@ -45,7 +46,7 @@ async function survive(
 ): Promise<void> {
   const seed = Number(process.env["SEED"] ?? Date.now() % 1_000_000);
   const steps: string[] = [];
-  const random = seeded(seed);
+  const random = seededRandom(seed);
   const chaos = await Chaos.start({
     version,
     subject,
