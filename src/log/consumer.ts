@@ -130,6 +130,11 @@ export class LogConsumer implements RecordSource {
     this.#settledVersion = version;
   }
 
+  /** Counts what is confirmed as settled. For a process that is about to end, and has no time to settle. */
+  presumeSettled(): void {
+    this.#settleAt(this.#version, this.#current());
+  }
+
   /** Has the target make durable what it confirmed, and only then counts it. */
   async settleNow(): Promise<void> {
     if (this.settle === undefined || !this.isUnsettled) return;

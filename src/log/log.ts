@@ -927,7 +927,9 @@ export class Log {
    */
   writeNow(): void {
     if (!this.#o.persistent || this.#hasEnded) return;
-    const blocks = this.#tail.takeUnwritten(this.#settled);
+    // The page cache outlives the process, so what targets have confirmed counts, though they had no time to sync it.
+    for (const consumer of this.#consumers.values()) consumer.presumeSettled();
+    const blocks = this.#tail.takeUnwritten(this.#done);
     if (blocks.length === 0) return;
     const { clock } = this.#o;
     const packed = blocks.map(({ kept }) => asIs.records(kept));

@@ -102,7 +102,7 @@ export class Member {
       deadLetters: this.#deadLetters,
       // That a file can be written says nothing of the network.
       ...(target.traits.isLocal === true ? {} : { monitor: this.#store.monitor }),
-      settings: deliverySettings(flush),
+      settings: { ...deliverySettings(flush), ...(target.traits.isLocal === true ? LOCAL : {}) },
       onEvent: (event) => this.#onDelivery(event),
     });
   }
@@ -301,6 +301,9 @@ function payloadOf(record: LogRecord): unknown {
     return `(unreadable: ${(error as Error).message})`;
   }
 }
+
+/** A file costs nothing to look at: it is looked at soon after whatever was wrong with it has been mended. */
+const LOCAL: Partial<DeliverySettings> = { backoffMinMs: 500, backoffMaxMs: 10_000 };
 
 function deliverySettings(flush: FlushSettings): Partial<DeliverySettings> {
   return {
