@@ -128,6 +128,7 @@ export class Pool {
       this.#lags.delete(id);
       try {
         await member.close();
+        await this.queue.consumer(id).settleNow();
       } finally {
         this.queue.log.releaseConsumer(id);
       }
