@@ -7,6 +7,7 @@ import type { Routing } from "../record.js";
 import type { ExporterStatus, Member } from "../runtime/member.js";
 import { NotAcceptedError } from "../runtime/limits.js";
 import { viewOf } from "../runtime/member-routing.js";
+import type { Runtime } from "../runtime/runtime.js";
 import type { Pool } from "../runtime/pool.js";
 import type { DeadLetterBox } from "./dead-letters.js";
 import { Exporter } from "./exporter.js";
@@ -35,8 +36,8 @@ export class ExporterPool extends Sender<Pool> {
   readonly #exporters: PoolMember[] = [];
   /** Pools that this one is in: whoever comes here comes there too. */
   readonly #outer = new Set<ExporterPool>();
-  /** From the moment that members can be added to it. */
-  #pool: Pool | undefined;
+  /** From the moment that members can be added. */
+  #engine: { readonly pool: Pool; readonly runtime: Runtime } | undefined;
   #parts: Parts = { sharing: [], apart: [] };
 
   /** @throws {OptionError} when an option cannot be used */
@@ -102,7 +103,7 @@ export class ExporterPool extends Sender<Pool> {
     checkNames(sharing);
     this.#parts = { sharing, apart };
     // From here on what is sent is theirs, although their queue is opened only later.
-    for (const { name } of sharing) this.#pool?.reserve(name);
+    for (const { name } of sharing) this.#engine?.pool.reserve(name);
     try {
       for (const outer of this.#outer) outer.#look();
     } catch (error) {
@@ -123,27 +124,30 @@ export class ExporterPool extends Sender<Pool> {
 
   /** Opens the members that are not open yet, here and in the pools around. */
   async #follow(): Promise<void> {
-    if (this.#pool !== undefined) await this.#openMembers(this.#pool);
+    await this.#openMembers();
     for (const outer of this.#outer) await outer.#follow();
   }
 
-  async #openMembers(pool: Pool): Promise<void> {
+  async #openMembers(): Promise<void> {
+    if (this.#engine === undefined) return;
+    const { pool, runtime } = this.#engine;
     const inherited = flushOf(this.#options);
-    for (const exporter of this.#parts.sharing) await pool.addMember(exporter.memberOptions(inherited));
+    for (const exporter of this.#parts.sharing) {
+      if (pool.members.has(exporter.name)) continue;
+      await pool.addMember(exporter.memberOptions(inherited));
+      // What it had not sent before it came here is in a queue of its own: that goes on too.
+      if (!exporter[INHERIT](this.runtime) || (await runtime.hasLeft(exporter.name))) await exporter.ready();
+    }
   }
 
   protected override async openIn({ runtime }: RuntimeLease): Promise<Pool> {
     const flush = flushOf(this.#options);
     const pool = await runtime.openPool({ id: this.name, flush, transform: this.transform });
-    this.#pool = pool;
+    this.#engine = { pool, runtime };
     try {
-      await this.#openMembers(pool);
-      // What an exporter had not sent before it came into the pool is in a queue of its own.
-      for (const exporter of this.#parts.sharing) {
-        if (!exporter[INHERIT](this.runtime) || (await runtime.hasLeft(exporter.name))) await exporter.ready();
-      }
+      await this.#openMembers();
     } catch (error) {
-      this.#pool = undefined;
+      this.#engine = undefined;
       await pool.close();
       throw error;
     }
@@ -178,7 +182,8 @@ export class ExporterPool extends Sender<Pool> {
 
   /** Sends what waits for each member, now; resolves when each has tried everything, or cannot. By their names. */
   async sendUnsent(): Promise<ReadonlyMap<string, FlushReport>> {
-    const members = await this[MEMBERS]();
+    const here = await this[MEMBERS]();
+    const members = [...this.#former(), ...here]; // so that of one name, the report of the pool's queue is told
     return new Map(await held(Promise.all(members.map(async (member) => [member.id, await member.flush()] as const))));
   }
 
@@ -206,6 +211,15 @@ export class ExporterPool extends Sender<Pool> {
 
   override [OPEN_MEMBERS](): readonly Member[] {
     return [...super[OPEN_MEMBERS](), ...this.#parts.apart.flatMap((member) => member[OPEN_MEMBERS]())];
+  }
+
+  override get hasUnsent(): boolean {
+    return super.hasUnsent || this.#former().some((member) => member.status().waiting > 0);
+  }
+
+  /** What exporters had not sent before they came here, in queues of their own. */
+  #former(): readonly Member[] {
+    return this.#parts.sharing.flatMap((exporter) => exporter[OPEN_MEMBERS]());
   }
 
   override async [BOXES](): Promise<readonly DeadLetterBox[]> {

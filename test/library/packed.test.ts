@@ -53,7 +53,7 @@ describe("the packed library", function () {
       .slice(0, -1);
   }
 
-  it("works from an ES module, as the documentation begins", async () => {
+  it("works from an ES module, as the documentation begins, and needs nothing else installed (seed defect 1)", async () => {
     await run("getting-started.mjs");
 
     assert.deepEqual(lines("readings.ndjson"), ['{"sensor":"attic","celsius":21.5}', "a list", "is many records"]);
@@ -228,7 +228,7 @@ describe("the packed library", function () {
     assert.deepEqual(lines("waits.txt"), ["waited for"]);
   });
 
-  it("delivers in the next run what a program that just ended, or was killed, had left", async () => {
+  it("delivers in the next run what a program that just ended, or was killed, had left (seed defects 6, 7 and 8)", async () => {
     write(
       "leaves.cjs",
       `const { FileExporter } = require("${NAME}");

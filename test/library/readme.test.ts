@@ -212,7 +212,7 @@ describe("the examples of the Python package", () => {
     assert.deepEqual(program.lines("mydata.txt"), ["one", "two"]);
   });
 
-  it("leave nothing in the working folder", async () => {
+  it("leave nothing in the working folder (seed defect 28)", async () => {
     const before = readdirSync(process.cwd());
 
     await fileExporter("mydata.txt").send("value");
