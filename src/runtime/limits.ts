@@ -44,6 +44,8 @@ export interface SharedBudget {
 
 /** Messages whose senders have not been told yet: they are in memory though their records may not be. */
 export interface HeldMessages {
+  /** What each of them costs beside its data; 0 when none is held. */
+  readonly costBytes: number;
   readonly bytes: number;
   /** Gives up the oldest of them; false when there is none. */
   giveUpOldest(): boolean;
@@ -51,6 +53,8 @@ export interface HeldMessages {
 
 /** The shared budget is looked at again after so many bytes: summing it up for each record would cost more. */
 const LOOK_BYTES = 16 * 1024;
+/** What stands beside a payload in memory, roughly. */
+const RECORD_COST_BYTES = 8;
 /** Pieces given up for one look; the next look goes on. */
 const MOST_PIECES = 100;
 /** A block on disk holds a record of this size; a larger one could not be read back. */
@@ -65,7 +69,8 @@ export class Limits {
   readonly #clock: Clock;
   readonly #held: HeldMessages;
   readonly #onDropped: () => void;
-  #lookAt = 0;
+  /** Bytes taken since the shared budget was looked at. */
+  #unlooked = Number.POSITIVE_INFINITY;
   #newest = 0;
   #oldest = 0;
   #aged = 0;
@@ -122,13 +127,13 @@ export class Limits {
   admit(records: number, bytes: number): boolean {
     const { log } = this;
     const { backlogRecords, overflow } = this.#flush;
+    this.#unlooked += bytes + records * RECORD_COST_BYTES + this.#held.costBytes;
     const mustLook =
-      log.acceptedBytes + bytes >= this.#lookAt ||
-      (backlogRecords > 0 && log.backlogRecords + records > backlogRecords);
+      this.#unlooked >= LOOK_BYTES || (backlogRecords > 0 && log.backlogRecords + records > backlogRecords);
     if (!mustLook) return true;
     this.#refuseTooLarge(bytes);
     if (this.#makeRoom(records, bytes)) {
-      this.#lookAt = log.acceptedBytes + bytes + LOOK_BYTES;
+      this.#unlooked = 0;
       return true;
     }
     if (overflow === "refuse") {

@@ -60,7 +60,9 @@ export class Queue {
     this.#parts = parts;
     this.#flushed = store.flushed(log, flush, (trouble) => this.#onStorage(trouble));
     const queue = this;
+    const isHeld = flush.durability === "everyMessage" || flush.durability === "delivered";
     const held: HeldMessages = {
+      costBytes: isHeld ? MESSAGE_COST_BYTES : 0,
       get bytes() {
         return queue.#heldBytes;
       },
