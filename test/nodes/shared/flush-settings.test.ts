@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { EVENT_SETTINGS } from "../../../nodes/events/events.js";
 import { FILE_SETTINGS } from "../../../nodes/file-exporter/file-settings.js";
 import { BUDGETS, FLUSH_SETTINGS, NETWORK, type Setting, type Unit } from "../../../src/runtime/settings.js";
 
@@ -38,6 +39,7 @@ const SETS = [
   { set: "flush", known: FLUSH_SETTINGS, folder: "shared", base: "flush-settings", id: "resilient-shared" },
   { set: "budgets", known: BUDGETS, folder: "shared", base: "flush-settings", id: "resilient-shared" },
   { set: "network", known: NETWORK, folder: "shared", base: "flush-settings", id: "resilient-shared" },
+  { set: "resilient-events", known: EVENT_SETTINGS, folder: "events", base: "events", id: "resilient-events" },
   { set: "resilient-file", known: FILE_SETTINGS, folder: "file-exporter", base: "file-exporter", id: "resilient-file" },
 ] as const;
 
