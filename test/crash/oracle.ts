@@ -171,7 +171,7 @@ export class Oracle {
       const f = flags[n]!;
       if (got.has(n)) {
         const kept = f & ~(CONFIRMED | SETTLED | DONE_WRITTEN | DONE_DURABLE);
-        flags[n] = kept | BORN | WRITTEN | (crash === "power" ? SYNCED : 0);
+        flags[n] = kept | WRITTEN | (crash === "power" ? SYNCED : 0);
       } else if ((f & SETTLED) !== 0) continue;
       else if ((f & CONFIRMED) !== 0 && crash === "kill")
         flags[n]! |= SETTLED; // its target has it and looks after it
