@@ -27,7 +27,7 @@ describe("the packed library", function () {
     const modules = await packageModules();
     folder = mkdtempSync(join(tmpdir(), "resilient-library-"));
     symlinkSync(modules, join(folder, "node_modules"));
-    for (const document of ["library.md", "targets.md"]) {
+    for (const document of ["library.md", "targets.md", "from-python.md"]) {
       for (const [name, code] of programsIn(document)) write(name, code);
     }
   });
@@ -69,6 +69,13 @@ describe("the packed library", function () {
   it("shows, takes and forgets dead letters as documented", async () => {
     assert.equal(await run("dead-letters.mjs"), "three file-full\n1\n");
     assert.deepEqual(lines("small.txt"), ["one", "two"]);
+  });
+
+  it("has what the documentation shows to those who come from Python", async () => {
+    await run("default-pool.mjs");
+    await run("from-python.mjs");
+
+    assert.deepEqual(lines("default.ndjson"), ['{"metric":2}']);
   });
 
   it("names each export to ES modules that it gives to CommonJS", async () => {

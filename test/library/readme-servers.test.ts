@@ -32,9 +32,11 @@ async function documentsIn(server: ElasticsearchServer, index: string): Promise<
   await server.request("POST", `/${index}/_refresh`);
   const { body } = await server.request("GET", `/${index}/_search`);
   const { hits } = (body as { hits: { hits: { _source: Record<string, unknown> }[] } }).hits;
-  return hits
-    .map(({ _source }) => ({ ..._source, "@timestamp": undefined }))
-    .map(({ "@timestamp": _, ...rest }) => rest);
+  return hits.map(({ _source }) => {
+    const { "@timestamp": timestamp, ...document } = _source;
+    assert.equal(typeof timestamp, "string");
+    return document;
+  });
 }
 
 describe("the examples of the Python package for MongoDB", function () {
