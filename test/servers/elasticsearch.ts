@@ -49,6 +49,8 @@ export interface ElasticsearchServer {
 export interface Needs {
   /** Without: plain HTTP and no login. Default true. */
   readonly security?: boolean;
+  /** Default: a free one. */
+  readonly port?: number;
   /** More lines of elasticsearch.yml. */
   readonly settings?: string;
 }
@@ -75,7 +77,7 @@ export async function startElasticsearch(version: string, needs: Needs = {}): Pr
   const isSecure = needs.security !== false;
   const folder = await mkdtemp(join(tmpdir(), "resilient-elasticsearch-"));
   const password = randomBytes(12).toString("hex");
-  const port = await freePort();
+  const port = needs.port ?? (await freePort());
   const environment = {
     ...process.env,
     ES_VERSION: version,
