@@ -344,6 +344,15 @@ export class Log {
     return this.#segments.reduce((sum, segment) => (this.#endOf(segment) > below ? sum + segment.size : sum), 0);
   }
 
+  /** Bytes of files that nobody needs and that get nothing more: what a sync would free. */
+  get freeableDiskBytes(): number {
+    const { below } = this.#done;
+    return this.#segments.reduce(
+      (sum, segment) => (segment.growing || this.#endOf(segment) > below ? sum : sum + segment.size),
+      0,
+    );
+  }
+
   /** Where the consumer stands that is furthest ahead; of those who left their place behind when nobody is there. */
   get bestOffset(): number {
     const places: Iterable<{ readonly offset: number }> =

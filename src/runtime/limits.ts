@@ -115,6 +115,11 @@ export class Limits {
     return this.#flush.overflow === "dropOldest";
   }
 
+  /** Somebody has to look now and then: time passes by itself. */
+  get hasAge(): boolean {
+    return this.#flush.backlogAgeMs > 0;
+  }
+
   /** Bytes in memory: records, and messages whose senders wait. */
   get memoryBytes(): number {
     return this.log.memoryBytes + this.#held.bytes;
@@ -143,6 +148,11 @@ export class Limits {
     this.#newest += records;
     this.#onDropped();
     return false;
+  }
+
+  /** Has the next message look: a round has closed a block, which costs memory beside its records. */
+  lookAgain(): void {
+    this.#unlooked = Number.POSITIVE_INFINITY;
   }
 
   /** Nothing is given up for what would not fit into an empty queue either. */

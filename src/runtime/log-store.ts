@@ -101,6 +101,7 @@ export class LogStore implements SharedBudget {
   readonly #overflowed = new Set<Limits>();
   readonly #watched = new Map<{ check(): Promise<void> }, string>();
   #checking: Timer | undefined;
+  #isChecking = false;
   #telling: Timer | undefined;
   #isClosed = false;
   /** Bytes of queues that nobody has open. */
@@ -177,7 +178,7 @@ export class LogStore implements SharedBudget {
       onDropped();
     });
     this.#limits.set(limits, name);
-    if (flush.backlogAgeMs > 0) this.#checkLater();
+    this.#checkLater();
     return limits;
   }
 
@@ -185,11 +186,15 @@ export class LogStore implements SharedBudget {
   watch(name: string, watched: { check(): Promise<void> }): () => void {
     this.#watched.set(watched, name);
     this.#checkLater();
-    return () => this.#watched.delete(watched);
+    return () => {
+      this.#watched.delete(watched);
+      this.#endChecks();
+    };
   }
 
   unlimit(limits: Limits): void {
     if (this.#overflowed.delete(limits)) this.#tellOverflow(limits);
+    this.#endChecks();
     // Until somebody counts anew: what it leaves behind has not gone.
     if (this.#limits.delete(limits)) this.orphanBytes += limits.log.neededDiskBytes;
   }
@@ -206,11 +211,26 @@ export class LogStore implements SharedBudget {
     if (log !== undefined) this.tell({ kind: "overflow", log, ...dropped });
   }
 
+  get #hasToCheck(): boolean {
+    if (this.#watched.size > 0) return true;
+    for (const limits of this.#limits.keys()) if (limits.hasAge) return true;
+    return false;
+  }
+
+  #endChecks(): void {
+    if (this.#hasToCheck) return;
+    this.#checking?.cancel();
+    this.#checking = undefined;
+  }
+
   #checkLater(): void {
+    if (this.#isClosed || this.#isChecking || !this.#hasToCheck) return;
     this.#checking ??= this.clock.after(CHECK_MS, () => void this.#check());
   }
 
   async #check(): Promise<void> {
+    this.#checking = undefined;
+    this.#isChecking = true;
     for (const [watched, log] of [...this.#limits, ...this.#watched]) {
       try {
         await watched.check();
@@ -218,8 +238,8 @@ export class LogStore implements SharedBudget {
         this.#options.onEvent({ kind: "unreadable", log, message: (error as Error).message });
       }
     }
-    this.#checking = undefined;
-    if (!this.#isClosed) this.#checkLater();
+    this.#isChecking = false;
+    this.#checkLater();
   }
 
   async openDeadLetters(name: string, flush: FlushSettings): Promise<DeadLetters> {

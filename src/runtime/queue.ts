@@ -222,6 +222,7 @@ export class Queue {
   }
 
   #onStorage(trouble: Error | undefined): void {
+    this.#limits.lookAgain();
     if (trouble === this.#storage) return;
     const isNews =
       (trouble === undefined) !== (this.#storage === undefined) || trouble?.message !== this.#storage?.message;
@@ -232,7 +233,7 @@ export class Queue {
 
   #onDropped(): void {
     // A file that nobody needs any more goes with the next sync. Not for each drop: a full queue drops with every message.
-    if (this.log.neededDiskBytes < this.log.diskBytes) this.#store.flusher.syncSoon(this.#flushed);
+    if (this.log.freeableDiskBytes > 0) this.#store.flusher.syncSoon(this.#flushed);
     this.#parts.onChange();
   }
 

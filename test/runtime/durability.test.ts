@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { FakeClock } from "../support/fake-clock.js";
 import { ScriptedTarget } from "../support/scripted-target.js";
-import { errno, SimDisk } from "../support/sim-disk.js";
+import { errno, type SimDisk } from "../support/sim-disk.js";
 import { awayTarget, send, SlowDisk, StoreRig } from "../support/store-rig.js";
 
 /** Records that the next life finds. */
@@ -134,7 +134,7 @@ describe("a message with durability", () => {
       await closing;
 
       assert.ok(sent.isDone);
-      assert.equal((sent.error as NodeJS.ErrnoException | undefined)?.code, "EIO");
+      assert.equal(sent.error?.code, "EIO");
     });
 
     it("is said to be safe when the close has synced it", async () => {
@@ -193,7 +193,7 @@ describe("a message with durability", () => {
 
       const sent = [1, 2, 3].map((n) => send(exporter, n));
 
-      assert.equal((sent[0]!.error as NodeJS.ErrnoException | undefined)?.code, "dropped");
+      assert.equal(sent[0]!.error?.code, "dropped");
       assert.ok(!sent[1]!.isDone && !sent[2]!.isDone);
     });
 

@@ -85,7 +85,7 @@ export function awayTarget(): ScriptedTarget {
 /** What became of a message. */
 export interface Sent {
   isDone: boolean;
-  error: Error | undefined;
+  error: NodeJS.ErrnoException | undefined;
 }
 
 export function send(exporter: Exporter, payload: unknown, routing: Routing = {}): Sent {
