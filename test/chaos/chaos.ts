@@ -55,7 +55,12 @@ export class Chaos {
     const { version, subject, messagesPerSecond } = options;
     const witness = await Witness.listen();
     try {
-      const flow = chaosFlow({ exporter: subject.exporter, witnessPort: witness.port, messagesPerSecond });
+      const flow = chaosFlow({
+        exporter: subject.exporter,
+        members: subject.members ?? [],
+        witnessPort: witness.port,
+        messagesPerSecond,
+      });
       return new Chaos(options, witness, await startNodeRed(version, { flows: flow }), flow);
     } catch (error) {
       await witness.close();
@@ -100,7 +105,7 @@ export class Chaos {
     }
     await this.#nodeRed.stop();
     // What is in flight when all that was promised is there must not arrive twice either.
-    verdict = await this.#ledger.check(subject.arrived(), subject);
+    verdict = await this.#verdict();
     return { ...verdict, kills: this.#kills, accepted: this.#ledger.accepted };
   }
 
@@ -110,9 +115,20 @@ export class Chaos {
     await this.#options.subject.close();
   }
 
-  #verdict(): Promise<Verdict> {
+  async #verdict(): Promise<Verdict> {
     const { subject } = this.#options;
-    return this.#ledger.check(subject.arrived(), subject);
+    const violations: string[] = [];
+    let arrived = Number.POSITIVE_INFINITY;
+    let checked = 0;
+    for (const [i, part] of (subject.parts ?? [subject]).entries()) {
+      const verdict = await this.#ledger.check(part.arrived(), part);
+      violations.push(
+        ...verdict.violations.map((what) => (subject.parts === undefined ? what : `member ${i}: ${what}`)),
+      );
+      arrived = Math.min(arrived, verdict.arrived);
+      checked = verdict.checked;
+    }
+    return { checked, arrived, violations };
   }
 
   async #turn(): Promise<void> {

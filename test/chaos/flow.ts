@@ -14,6 +14,8 @@ export interface ChaosFlowOptions {
   readonly witnessPort: number;
   readonly messagesPerSecond: number;
   readonly runtime?: Readonly<Record<string, unknown>>;
+  /** Wired behind the exporter. */
+  readonly members?: Flow;
 }
 
 /** What the source sends, and what must arrive for it. */
@@ -30,7 +32,7 @@ export function isIntact(value: unknown): value is Reading {
   return Number.isSafeInteger(n) && sensor === `boiler ${n % 7}` && celsius === (n % 1000) / 10;
 }
 
-export function chaosFlow({ exporter, witnessPort, messagesPerSecond, runtime }: ChaosFlowOptions): Flow {
+export function chaosFlow({ exporter, witnessPort, messagesPerSecond, runtime, members = [] }: ChaosFlowOptions): Flow {
   const nodes: Flow = [
     { id: "tab", type: "tab", label: "chaos" },
     { id: RUNTIME_ID, type: "resilient-runtime", name: "", folder: "", budgets: {}, flush: {}, ...runtime },
@@ -44,6 +46,7 @@ export function chaosFlow({ exporter, witnessPort, messagesPerSecond, runtime }:
       ...exporter,
       type: String(exporter["type"]),
     },
+    ...members,
     { id: "complete", type: "complete", z: "tab", scope: [EXPORTER_ID], wires: [["number"]] },
     functionNode("number", 'return { payload: msg.payload.n + "\\n" };', [["witness"]]),
     {

@@ -12,6 +12,7 @@ const MAX_DEPLOY_MS = 6_000;
 interface PoolState {
   readonly members: readonly { id: string; isDisabled: boolean; waiting: number }[];
   readonly orphans: readonly { id: string; waiting: number }[];
+  readonly waiting: number;
 }
 
 for (const version of NODE_RED_VERSIONS) {
