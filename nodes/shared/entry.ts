@@ -61,6 +61,8 @@ export class Entry<H extends EntryHandle> implements RuntimeUser {
   #state: State<H> = { kind: "opening" };
   #opening: Promise<void> = Promise.resolve();
   #retry: Timer | undefined;
+  /** What was ordered while the queue was opening. */
+  readonly #commands: (() => void)[] = [];
   /** Called at each change of state; only closing waits for one. */
   #onChange: () => void = () => undefined;
   #closed: Promise<void> | undefined;
@@ -110,6 +112,10 @@ export class Entry<H extends EntryHandle> implements RuntimeUser {
 
   /** Obeys `msg.resilient`, with the other places that the same node delivers from. */
   command(command: unknown, others: readonly Steered[], done: Done): void {
+    if (this.#state.kind === "opening" && this.#commands.length < this.#options.maxWaiting) {
+      this.#commands.push(() => this.command(command, others, done));
+      return;
+    }
     if (this.#state.kind !== "open" && this.#state.kind !== "resting") return done(this.refusal ?? notOpen());
     const own = this.#state.kind === "open" ? [this.#state.handle] : [];
     obey(command, together([...own, ...others]), this.#options.mayDiscard === true).then(() => done(), done);
@@ -162,6 +168,7 @@ export class Entry<H extends EntryHandle> implements RuntimeUser {
   #change(state: State<H>): void {
     this.#state = state;
     this.#onChange();
+    if (state.kind !== "opening") for (const command of this.#commands.splice(0)) command();
   }
 
   /** Accepts what waits, then closes the queue. Safe to call twice. */

@@ -297,6 +297,18 @@ describe("an exporter node", () => {
       assert.deepEqual(bench.told, [undefined, undefined, undefined, undefined, undefined]);
     });
 
+    it("obeys what was ordered while its queue was opening, once it is open", async () => {
+      const bench = new Bench({ commands: true });
+
+      bench.accept("x", { resilient: "pause" });
+      assert.deepEqual(bench.told, []);
+      bench.node.onRuntimeOpen(bench.runtime);
+      await settle();
+
+      assert.deepEqual(bench.exporter.commands, ["pause"]);
+      assert.deepEqual(bench.told, [undefined]);
+    });
+
     it("gives up no record at a message's word, unless that is switched on too", async () => {
       const careful = new Bench({ commands: true });
       const bold = new Bench({ commands: true, discard: true });
