@@ -1,8 +1,9 @@
 /**
  * Time as the engine sees it. The only place that reads clocks or starts timers, so that tests can hold both.
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { uptime } from "node:os";
 import { hrtime } from "node:process";
 
 export interface Timer {
@@ -16,7 +17,10 @@ export interface Clock {
   wallMs(): number;
   /** Wall time has been plausible and steady for a while. Before that nothing is deleted or corrected by it. */
   readonly isWallTrusted: boolean;
-  /** Identifies this boot of the machine: two readings of `elapsedMs` can be compared only under the same id. 8 bytes. */
+  /**
+   * Identifies this boot of the machine, and how long it has slept in it: two readings of `elapsedMs` can be compared only
+   * under the same id. 8 bytes.
+   */
   readonly bootId: Uint8Array;
   /** Calls `then` once after `ms`. The timer never keeps the process alive. */
   after(ms: number, then: () => void): Timer;
@@ -79,7 +83,40 @@ export class WallWatch {
   }
 }
 
+/** Sleep is told this finely; less than that is how far two readings may be apart. */
+const SLEEP_STEP_MS = 10_000;
+/** How often it is looked whether the machine has slept. */
+const SLEEP_LOOK_MS = 1_000;
+
+/**
+ * The id of this boot. It changes with each sleep of the machine: the monotonic clock stands still meanwhile, so that what
+ * it says of a record from before would make a time of acceptance that was right wrong by the length of the sleep.
+ */
+export class BootWatch {
+  readonly #boot: Uint8Array;
+  #id: Uint8Array;
+  #slept = 0;
+  #lookAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(boot: Uint8Array) {
+    this.#boot = boot;
+    this.#id = boot;
+  }
+
+  /** @param uptimeMs since the boot, sleep included */
+  id(elapsedMs: number, uptimeMs: () => number): Uint8Array {
+    if (elapsedMs < this.#lookAtMs) return this.#id;
+    this.#lookAtMs = elapsedMs + SLEEP_LOOK_MS;
+    const slept = Math.round((uptimeMs() - elapsedMs) / SLEEP_STEP_MS);
+    if (slept === this.#slept) return this.#id;
+    this.#slept = slept;
+    this.#id = createHash("sha256").update(this.#boot).update(String(slept)).digest().subarray(0, 8);
+    return this.#id;
+  }
+}
+
 const wallWatch = new WallWatch();
+const bootWatch = new BootWatch(readBootId());
 
 export const systemClock: Clock = {
   get isWallTrusted() {
@@ -90,7 +127,9 @@ export const systemClock: Clock = {
     return seconds * 1_000 + nanoseconds / 1e6;
   },
   wallMs: () => Date.now(),
-  bootId: readBootId(),
+  get bootId() {
+    return bootWatch.id(this.elapsedMs(), () => uptime() * 1_000);
+  },
   after(ms, then) {
     const timer = setTimeout(then, ms);
     timer.unref();

@@ -1,0 +1,274 @@
+/** A wall clock that is wrong, is set, jumps: nothing is deleted, order and durations hold, times are right in the end. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { LogRecord } from "../../src/record.js";
+import { FakeClock } from "../support/fake-clock.js";
+import { ScriptedTarget } from "../support/scripted-target.js";
+import { SimDisk } from "../support/sim-disk.js";
+import { skipBecause } from "../support/skip.js";
+import { send, StoreRig } from "../support/store-rig.js";
+import { tempFolder } from "../support/temp-folder.js";
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const RIGHT_MS = Date.UTC(2026, 10, 24, 12);
+
+/** A board without a battery: it begins in 1970, and knows it. */
+function wrongClock(boot = 1): FakeClock {
+  const clock = new FakeClock(1_000);
+  clock.isWallTrusted = false;
+  clock.bootId.fill(boot);
+  return clock;
+}
+
+/** A time server sets the clock, and it runs evenly from then on. */
+async function setRight(clock: FakeClock): Promise<void> {
+  clock.setWall(RIGHT_MS);
+  await clock.advance(11 * 60_000);
+  clock.isWallTrusted = true;
+}
+
+class Witness extends ScriptedTarget {
+  readonly seen: { readonly n: number; readonly acceptedAtMs: number; readonly id: string }[] = [];
+
+  override store(records: readonly LogRecord[]) {
+    for (const { bytes, acceptedAtMs, id } of records) {
+      this.seen.push({ n: JSON.parse(bytes.toString()) as number, acceptedAtMs, id: id.toString("hex") });
+    }
+    return super.store(records);
+  }
+}
+
+function awayWitness(): Witness {
+  const target = new Witness();
+  target.isUp = false;
+  return target;
+}
+
+describe("a clock that jumps", () => {
+  let disk: SimDisk;
+
+  beforeEach(() => {
+    disk = new SimDisk();
+  });
+
+  it("has the times of acceptance corrected once it can be trusted, before the first delivery", async () => {
+    const clock = wrongClock();
+    const rig = new StoreRig({ clock, files: disk });
+    const target = awayWitness();
+    const { exporter } = await rig.exporter("a", {}, { target });
+    send(exporter, 1);
+    await clock.advance(2 * HOUR_MS);
+    send(exporter, 2);
+
+    await setRight(clock);
+    target.isUp = true;
+    await clock.advanceUntil(() => target.seen.length === 2);
+
+    assert.ok(Math.abs(target.seen[0]!.acceptedAtMs - (RIGHT_MS - 2 * HOUR_MS)) < 1_000);
+    assert.ok(Math.abs(target.seen[1]!.acceptedAtMs - RIGHT_MS) < 1_000);
+    await rig.close();
+  });
+
+  it("has them corrected by a later process of the same boot, and not by one of another", async () => {
+    for (const [boot, isCorrected] of [
+      [1, true],
+      [2, false],
+    ] as const) {
+      disk = new SimDisk();
+      const clock = wrongClock();
+      const rig = new StoreRig({ clock, files: disk });
+      send((await rig.exporter("a")).exporter, 1);
+      await rig.close();
+      clock.bootId.fill(boot);
+      const next = new StoreRig({ clock, files: disk });
+      const target = awayWitness();
+      await next.exporter("a", {}, { target });
+
+      await setRight(clock);
+      target.isUp = true;
+      await clock.advanceUntil(() => target.seen.length === 1);
+
+      const { acceptedAtMs } = target.seen[0]!;
+      assert.equal(Math.abs(acceptedAtMs - RIGHT_MS) < 60_000, isCorrected, `${new Date(acceptedAtMs).toISOString()}`);
+      await next.close();
+    }
+  });
+
+  it("leaves ids as they were: another id would be another record to the target", async () => {
+    const clock = wrongClock();
+    const rig = new StoreRig({ clock, files: disk });
+    const target = awayWitness();
+    const { exporter } = await rig.exporter("a", {}, { target });
+    send(exporter, 1);
+    const before: string[] = [];
+    for await (const { id } of exporter.queue.consumer("a").unconfirmed()) before.push(id.toString("hex"));
+
+    await setRight(clock);
+    target.isUp = true;
+    await clock.advanceUntil(() => target.seen.length === 1);
+
+    assert.deepEqual(
+      target.seen.map(({ id }) => id),
+      before,
+    );
+    await rig.close();
+  });
+
+  it("does not touch a time that was right by a few seconds' drift", async () => {
+    const clock = new FakeClock(RIGHT_MS);
+    const rig = new StoreRig({ clock, files: disk });
+    const target = awayWitness();
+    const { exporter } = await rig.exporter("a", {}, { target });
+    send(exporter, 1);
+    await clock.advance(DAY_MS);
+    clock.setWall(clock.wallMs() + 5_000);
+
+    target.isUp = true;
+    await clock.advanceUntil(() => target.seen.length === 1);
+
+    assert.equal(target.seen[0]!.acceptedAtMs, RIGHT_MS);
+    await rig.close();
+  });
+
+  it("keeps the order of acceptance, and the intervals, however far it jumps", async () => {
+    const clock = new FakeClock(RIGHT_MS);
+    const rig = new StoreRig({ clock, files: disk });
+    const target = awayWitness();
+    const { exporter } = await rig.exporter("a", { backlogAgeMs: 10 * 60_000 }, { target });
+    let n = 0;
+    for (const wallMs of [RIGHT_MS + 50 * 365 * DAY_MS, 0, RIGHT_MS - DAY_MS, RIGHT_MS + DAY_MS, RIGHT_MS]) {
+      clock.setWall(wallMs);
+      clock.isWallTrusted = false;
+      for (let i = 0; i < 10; i++) send(exporter, n++);
+      await clock.advance(1_050);
+      assert.equal(exporter.queue.log.unwrittenBytes, 0, "written within a second, whatever the wall says");
+      await clock.advance(20_000);
+    }
+    assert.equal(exporter.status().waiting, 50, "nothing is that old");
+
+    target.isUp = true;
+    await clock.advanceUntil(() => target.seen.length === 50);
+
+    assert.deepEqual(
+      target.seen.map((seen) => seen.n),
+      Array.from({ length: 50 }, (_, i) => i),
+    );
+    await rig.close();
+  });
+
+  describe("with a limit of age", () => {
+    const flush = { backlogAgeMs: DAY_MS };
+
+    async function waitingAfter(change: (clock: FakeClock) => Promise<void>, first = wrongClock()): Promise<number> {
+      const rig = new StoreRig({ clock: first, files: disk });
+      send((await rig.exporter("a", flush)).exporter, 1);
+      await rig.close();
+      await change(first);
+      const next = new StoreRig({ clock: first, files: disk });
+      const { exporter } = await next.exporter("a", flush);
+      await first.advance(60_000);
+      const { waiting } = exporter.status();
+      await next.close();
+      return waiting;
+    }
+
+    it("deletes nothing while the clock cannot be trusted, though it says that years have passed", async () => {
+      const waiting = await waitingAfter(async (clock) => {
+        clock.bootId.fill(2);
+        clock.isWallTrusted = false;
+        clock.setWall(RIGHT_MS + 5 * 365 * DAY_MS);
+      }, new FakeClock(RIGHT_MS));
+
+      assert.equal(waiting, 1);
+    });
+
+    it("deletes nothing of a boot that began in 1970, once a later boot knows the time", async () => {
+      const waiting = await waitingAfter(async (clock) => {
+        clock.bootId.fill(2);
+        await setRight(clock);
+      });
+
+      assert.equal(waiting, 1);
+    });
+
+    it("deletes what is too old by the monotonic clock, though the wall was set back", async () => {
+      const clock = new FakeClock(RIGHT_MS);
+      const waiting = await waitingAfter(async () => {
+        await clock.advance(DAY_MS + HOUR_MS);
+        clock.setWall(RIGHT_MS - 10 * DAY_MS);
+      }, clock);
+
+      assert.equal(waiting, 0);
+    });
+
+    it("deletes what is too old after a reboot, when the clock was and is right", async () => {
+      const clock = new FakeClock(RIGHT_MS);
+      const waiting = await waitingAfter(async () => {
+        clock.bootId.fill(2);
+        await clock.advance(2 * DAY_MS);
+      }, clock);
+
+      assert.equal(waiting, 0);
+    });
+  });
+});
+
+describe("a real process whose wall clock jumps", function () {
+  this.timeout(60_000);
+  const library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib/arm-linux-gnueabihf"]
+    .map((folder) => `${folder}/faketime/libfaketime.so.1`)
+    .find((path) => existsSync(path));
+
+  before(function () {
+    if (library === undefined) skipBecause(this, "libfaketime is not installed (apt-get install faketime)");
+  });
+
+  it("writes in its intervals, deletes nothing, and has the right times when the clock is set", async () => {
+    const folder = tempFolder();
+    const timeFile = join(folder, "time");
+    const rightNow = Date.now();
+    writeFileSync(timeFile, "@1970-01-01 00:01:00\n");
+    const child = spawn(
+      process.execPath,
+      ["--import", "tsx", join(__dirname, "jumping-child.ts"), join(folder, "queues"), timeFile],
+      {
+        env: {
+          ...process.env,
+          LD_PRELOAD: library!,
+          FAKETIME_TIMESTAMP_FILE: timeFile,
+          FAKETIME_NO_CACHE: "1",
+          FAKETIME_DONT_FAKE_MONOTONIC: "1",
+          TZ: "UTC",
+        },
+        stdio: ["ignore", "pipe", "inherit"],
+      },
+    );
+    let said = "";
+    child.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    const [exitCode] = (await once(child, "close")) as [number];
+
+    assert.equal(exitCode, 0);
+    const found = JSON.parse(said) as {
+      wroteAfterMs: number[];
+      waiting: number;
+      walls: number[];
+      seen: { n: number; acceptedAtMs: number }[];
+    };
+    assert.ok(found.walls[0]! < 3_600_000, "it began in 1970");
+    assert.ok(Math.max(...found.walls) - Math.min(...found.walls) > 365 * DAY_MS, "the clock did jump");
+    for (const ms of found.wroteAfterMs) assert.ok(ms < 1_900, `written after ${ms} ms`);
+    assert.equal(found.waiting, 4);
+    assert.deepEqual(
+      found.seen.map(({ n }) => n),
+      [0, 1, 2, 3],
+    );
+    for (const { acceptedAtMs } of found.seen) {
+      const off = acceptedAtMs - rightNow;
+      assert.ok(off > -5_000 && off < 55_000, `${new Date(acceptedAtMs).toISOString()} is not today`);
+    }
+  });
+});
