@@ -7,6 +7,7 @@ import { type Mechanism, splitUri } from "../../src/targets/mongodb/options.js";
 import { type RawConfig, switchOf, textOf, valueOf } from "../shared/config.js";
 import type { Secrets } from "../shared/connection-test.js";
 import { type Resolve, resolved } from "../shared/environment.js";
+import { NodeError } from "../shared/errors.js";
 import { tlsSettings } from "../shared/tls-settings.js";
 
 /** Meanings, units and defaults as in `MongoOptions`. */
@@ -107,10 +108,11 @@ export function mongoConnection(
 ): Record<string, unknown> {
   const tls = tlsSettings(resolved(config, resolve) as RawConfig, credentials);
   const byHosts = textOf(config, "connectBy", "uri") === "hosts";
+  const address = resolve(textOf(config, byHosts ? "hosts" : "uri")).trim();
+  // The target would take the server of this machine, where a library's user has named none.
+  if (address === "") throw new NodeError("no-destination", `${byHosts ? "The hosts are" : "The URI is"} missing.`);
   return {
-    ...(byHosts
-      ? { hosts: resolve(textOf(config, "hosts")).trim(), srv: switchOf(config, "srv", false) }
-      : { uri: resolve(textOf(config, "uri")).trim() }),
+    ...(byHosts ? { hosts: address, srv: switchOf(config, "srv", false) } : { uri: address }),
     user: credentials["user"] ?? "",
     password: credentials["password"] ?? "",
     authSource: settings.authSource,

@@ -81,7 +81,7 @@ describe("the dialog of the Elasticsearch exporter", () => {
         await page.locator("#node-input-password").fill("wrong");
         assert.match(await test(), /password|login|credentials/i);
         await picture("refused");
-        assert.deepEqual(await editor.complaints, []);
+        assert.deepEqual(editor.complaints, []);
         await page.locator("#node-dialog-cancel").click();
       });
 

@@ -83,7 +83,7 @@ describe("the dialog of the MongoDB exporter", () => {
         await page.locator("#node-input-password").fill("wrong");
         assert.match(await test(), /password|login|authentication/i);
         await picture("refused");
-        assert.deepEqual(await editor.complaints, []);
+        assert.deepEqual(editor.complaints, []);
         await page.locator("#node-dialog-cancel").click();
       });
 

@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { EVENT_SETTINGS } from "../../../nodes/events/events.js";
+import { ELASTICSEARCH_SETTINGS } from "../../../nodes/elasticsearch-exporter/elasticsearch-settings.js";
 import { FILE_SETTINGS } from "../../../nodes/file-exporter/file-settings.js";
+import { MONGO_SETTINGS } from "../../../nodes/mongodb-exporter/mongodb-settings.js";
 import { BUDGETS, FLUSH_SETTINGS, NETWORK, type Setting, type Unit } from "../../../src/runtime/settings.js";
 
 const NODES = join(__dirname, "..", "..", "..", "nodes");
@@ -41,6 +43,20 @@ const SETS = [
   { set: "network", known: NETWORK, folder: "shared", base: "flush-settings", id: "resilient-shared" },
   { set: "resilient-events", known: EVENT_SETTINGS, folder: "events", base: "events", id: "resilient-events" },
   { set: "resilient-file", known: FILE_SETTINGS, folder: "file-exporter", base: "file-exporter", id: "resilient-file" },
+  {
+    set: "resilient-mongodb",
+    known: MONGO_SETTINGS,
+    folder: "mongodb-exporter",
+    base: "mongodb-exporter",
+    id: "resilient-mongodb",
+  },
+  {
+    set: "resilient-elasticsearch",
+    known: ELASTICSEARCH_SETTINGS,
+    folder: "elasticsearch-exporter",
+    base: "elasticsearch-exporter",
+    id: "resilient-elasticsearch",
+  },
 ] as const;
 
 describe("settings in the editor", () => {
@@ -81,7 +97,7 @@ describe("settings in the editor", () => {
   }
 
   it("say in German all that they say in English, with the same values in it", () => {
-    for (const folder of ["shared", "runtime", "file-exporter"]) {
+    for (const folder of ["shared", "runtime", "file-exporter", "mongodb-exporter", "elasticsearch-exporter"]) {
       const files = readdirSync(join(NODES, folder, "locales", "en-US"));
       assert.deepEqual(readdirSync(join(NODES, folder, "locales", "de")), files);
       for (const file of files.filter((name) => name.endsWith(".json"))) {
