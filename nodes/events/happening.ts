@@ -40,12 +40,12 @@ export function happeningOf(event: RuntimeEvent): Happening | undefined {
     case "deadLetterTrouble":
       return { group: "storage", kind: event.kind, queue: event.log, details: { message: event.message } };
     case "overflow": {
-      const { newest, oldest, aged } = event;
+      const { newest, oldest, aged, forgotten } = event;
       return {
         group: "drops",
         kind: "overflow",
         queue: event.log,
-        details: { records: newest + oldest + aged, newest, oldest, aged },
+        details: { records: newest + oldest + aged + forgotten, newest, oldest, aged, forgotten },
       };
     }
     case "loss": {

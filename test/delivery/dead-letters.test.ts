@@ -62,9 +62,9 @@ describe("dead letters", () => {
 
     assert.deepEqual(letter?.rejection, { code: "odd", message: "not odd", statusCode: 400 });
     assert.deepEqual({ ...letter?.routing }, { to: "place0", topic: "t" });
-    assert.deepEqual(JSON.parse(letter!.record.bytes.toString()), { n: 0, bad: "odd" });
-    assert.ok(Math.abs(letter!.acceptedAtMs - Date.UTC(2026, 5, 1)) < 1_000, String(letter!.acceptedAtMs));
-    assert.ok(letter!.rejectedAtMs >= letter!.acceptedAtMs);
+    assert.deepEqual(JSON.parse(letter.record.bytes.toString()), { n: 0, bad: "odd" });
+    assert.ok(Math.abs(letter.acceptedAtMs - Date.UTC(2026, 5, 1)) < 1_000, String(letter.acceptedAtMs));
+    assert.ok(letter.rejectedAtMs >= letter.acceptedAtMs);
   });
 
   it("have a record on the disk before its queue lets go of it", async () => {

@@ -139,7 +139,11 @@ export class Editor {
       const found: EditorNode[] = [];
       (globalThis as unknown as { RED: EditorGlobal }).RED.nodes[which as "eachNode"]((node) => {
         const plain = Object.entries(node).filter(([name, value]) => {
-          return !name.startsWith("_") && (typeof value !== "object" || ["flush", "budgets", "output"].includes(name));
+          return (
+            !name.startsWith("_") &&
+            (typeof value !== "object" ||
+              ["flush", "budgets", "output", "groups", "thresholds", "network"].includes(name))
+          );
         });
         found.push(JSON.parse(JSON.stringify(Object.fromEntries(plain))) as EditorNode);
       });
