@@ -12,7 +12,7 @@ export class PoolSubject implements Subject {
   readonly parts: readonly Subject[];
   readonly #held = new Set<Subject>();
 
-  /** @param parts its members; one more node is wired that is no member, so that messages are sent on as well */
+  /** @param parts its members */
   constructor(parts: readonly Subject[]) {
     this.parts = parts;
   }
@@ -31,13 +31,12 @@ export class PoolSubject implements Subject {
 
   get members(): Flow {
     return this.parts.map(({ exporter }, i) => ({
+      ...exporter,
       id: `member-${i}`,
+      type: String(exporter["type"]),
       z: "tab",
-      name: "",
       runtime: RUNTIME_ID,
       wires: [],
-      ...exporter,
-      type: String(exporter["type"]),
     }));
   }
 
