@@ -10,7 +10,7 @@ import { becomeExporter } from "../shared/become-exporter.js";
 import { type RawConfig, textOf } from "../shared/config.js";
 import { credentialsOf, rememberDeployed, serveConnectionTest } from "../shared/connection-test.js";
 import { destinationName, evaluateAll, nameFrom, standingName } from "../shared/destination-name.js";
-import { environmentOf } from "../shared/environment.js";
+import { type Resolve, environmentOf } from "../shared/environment.js";
 import type { ExporterKind } from "../shared/exporter-node.js";
 import { RoutingCache } from "../shared/routing-cache.js";
 import {
@@ -46,14 +46,10 @@ export default function register(RED: NodeAPI): void {
     async test(config, credentials, resolve, signal) {
       const { settings } = checkMongoSettings(config, resolve);
       const connection = mongoConnection(config, settings, credentials, resolve);
-      const [database, collection] = [fixedName("database"), fixedName("collection")];
-      const place = database === "" || collection === "" ? undefined : { database, collection };
+      const [database, collection] = ["database", "collection"].map((field) => fixedName(config, field, resolve));
+      const place = database === undefined || collection === undefined ? undefined : { database, collection };
       const { ok, message, details } = await testConnection(connection, signal, place);
       return { ok, messages: [message, ...details] };
-
-      function fixedName(field: string): string {
-        return textOf(config, `${field}Type`, "str") === "str" ? resolve(textOf(config, field).trim()) : "";
-      }
     },
   });
 }
@@ -78,31 +74,34 @@ function mongoExporter(RED: NodeAPI, node: Node, config: RawConfig): ExporterKin
   });
   // A fixed name is not kept with the record: whoever mends it in the dialog means the records that wait as well.
   const fromMessages = [database, collection].filter(({ value }) => value.kind !== "fixed");
-  const routings = new RoutingCache();
-  return {
-    target: () => new MongoTarget(options),
-    routesLater: fromMessages.some(({ value }) => value.kind === "later"),
-    routingOf: (message) => {
-      const found = evaluateAll(
-        fromMessages.map(({ value }) => value),
-        message,
-      );
-      return found instanceof Promise
-        ? found.then((given) => routings.with(namesIn(given), message))
-        : routings.with(namesIn(found), message);
-    },
-    warning: isUnverified(connection) ? RED._("warning.unverified") : "",
-  };
-
-  function namesIn(given: readonly unknown[]): Record<string, string> {
+  const values = fromMessages.map(({ value }) => value);
+  const namesIn = (given: readonly unknown[]): Record<string, string> => {
     const names: Record<string, string> = {};
     for (const [i, name] of fromMessages.entries()) {
       if (name === database) names["database"] = nameFrom(given[i], name, databaseProblem);
-      else
-        names["collection"] = nameFrom(given[i], name, (text) =>
-          collectionProblem(names["database"] ?? options.database, text),
-        );
+      else {
+        const within = names["database"] ?? options.database;
+        names["collection"] = nameFrom(given[i], name, (text) => collectionProblem(within, text));
+      }
     }
     return names;
-  }
+  };
+  const routings = new RoutingCache();
+  return {
+    target: () => new MongoTarget(options),
+    routesLater: values.some(({ kind }) => kind === "later"),
+    routingOf: (message) => {
+      const found = evaluateAll(values, message);
+      if (found instanceof Promise) return found.then((given) => routings.with(namesIn(given), message));
+      return routings.with(namesIn(found), message);
+    },
+    warning: isUnverified(connection) ? RED._("warning.unverified") : "",
+  };
+}
+
+/** The name that a dialog holds; undefined when it is none yet, or comes from messages. */
+function fixedName(config: RawConfig, field: string, resolve: Resolve): string | undefined {
+  if (textOf(config, `${field}Type`, "str") !== "str") return undefined;
+  const name = resolve(textOf(config, field).trim());
+  return name === "" ? undefined : name;
 }
