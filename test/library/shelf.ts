@@ -30,6 +30,7 @@ export interface Item {
 /** The other end: it knows ids, goes away and comes back, and never takes what it refuses. */
 export class Shelf {
   readonly items: Item[] = [];
+  readonly #ids = new Set<string>();
   /** Batches that were offered while it was there, and attempts while it was not. */
   offers = 0;
   attempts = 0;
@@ -71,7 +72,8 @@ export class Shelf {
       const id = uuidText(record.id);
       const cause = this.refuses(payload);
       if (cause !== undefined) return { kind: "rejected", cause } as const;
-      if (this.items.some((item) => item.id === id)) return DUPLICATE;
+      if (this.#ids.has(id)) return DUPLICATE;
+      this.#ids.add(id);
       this.items.push({ id, payload, routing: { ...record.routing } });
       return DELIVERED;
     });
