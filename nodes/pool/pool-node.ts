@@ -211,7 +211,9 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
 
   async #itemLater(message: NodeMessageInFlow): Promise<Item> {
     const payload = present(await this.#options.data.evaluate(message));
-    return this.#item(payload, await Promise.all(this.#routingsOf(message)), message);
+    const routings: Routing[] = [];
+    for (const routing of this.#routingsOf(message)) routings.push(await routing);
+    return this.#item(payload, routings, message);
   }
 
   #item(data: unknown, routings: readonly Routing[], message: NodeMessageInFlow): Item {

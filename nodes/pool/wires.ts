@@ -42,7 +42,7 @@ export function followWires(
     for (const id of (node.wires ?? []).flat()) {
       if (seen.has(id)) continue;
       seen.add(id);
-      const next = getNode(id) as Wired | null | undefined;
+      const next: Wired | null | undefined = getNode(id);
       if (next === null || next === undefined) absent.add(id);
       else if (isPassage(next)) waiting.push(next);
       else {

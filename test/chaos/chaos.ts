@@ -92,7 +92,6 @@ export class Chaos {
 
   /** Ends in order, gives the target back, waits until it has everything, and judges. */
   async finish(): Promise<ChaosResult> {
-    const { subject } = this.#options;
     await this.#end("stop");
     if (this.#isHeld) await this.#turn();
     await writeFile(join(this.#nodeRed.userDir, "flows.json"), JSON.stringify(withoutSource(this.#flow)));

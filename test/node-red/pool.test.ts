@@ -103,8 +103,8 @@ for (const version of NODE_RED_VERSIONS) {
       await until("yellow", async () => {
         const { statuses } = await poolHeard(nodeRed);
         return (
-          statuses.some((status) => /^pool: yellow 1\/2 up, 2 waiting/.test(status)) &&
-          statuses.some((status) => /^b: yellow target down, 2 waiting/.test(status))
+          statuses.some((status) => status.startsWith("pool: yellow 1/2 up, 2 waiting")) &&
+          statuses.some((status) => status.startsWith("b: yellow target down, 2 waiting"))
         );
       });
       await nodeRed.kill9();
