@@ -14,7 +14,10 @@ export interface TakeLimits {
    * `take`, and again of every record that arrives while it waits.
    */
   readonly skip?: (record: LogRecord) => boolean;
-  /** Only records that came in lately (see `untakenLive`): the backlog waits. Never set for a source without it. */
+  /**
+   * Only records that came in lately (see `untakenLive`): the backlog waits, unless there are none that may be given.
+   * Never set for a source without it.
+   */
   readonly live?: boolean;
 }
 

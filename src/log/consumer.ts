@@ -14,6 +14,9 @@ import { RangeSet } from "./ranges.js";
  */
 export const MAX_CONFIRMED_RANGES = 1_000;
 
+/** New records are taken before older ones while there are fewer ranges than this: it is those that fill the gaps. */
+const MAX_RANGES_FOR_LIVE = MAX_CONFIRMED_RANGES / 2;
+
 /** How far `take` looks past records whose destination waits; each of them is held in memory meanwhile. */
 const MAX_PASSED_OVER_RECORDS = 1_000;
 const MAX_PASSED_OVER_BYTES = 1024 * 1024;
@@ -27,6 +30,10 @@ export interface ConsumerLog {
    * `reader` keeps what is needed to go on from there.
    */
   blockAt(offset: number, reader: BlockSource): Promise<RecordBlock | undefined>;
+  /** The lowest offset that is in memory and in no file; infinite when there is none. */
+  readonly lowestUnwritten: number;
+  /** As `blockAt`, of what is in memory. */
+  blockInMemory(offset: number): RecordBlock | undefined;
   onConfirmed(consumer: LogConsumer): void;
   /** Writes the cursors down and syncs them, when there is anything on disk that they could be needed for. */
   makeDurable(): Promise<void>;
@@ -67,6 +74,10 @@ export class LogConsumer implements RecordSource {
   #block: RecordBlock | undefined;
   #position: ReadPosition | undefined;
   #held: BlockRecord | undefined;
+  /** How far new records have been taken before older ones, and where that is in its block. */
+  #liveFrom = 0;
+  #liveBlock: RecordBlock | undefined;
+  #livePosition: ReadPosition | undefined;
   /** Records that `skip` passed over, in order. */
   #passedOver: BlockRecord[] = [];
   #passedOverBytes = 0;
@@ -74,6 +85,7 @@ export class LogConsumer implements RecordSource {
   /** Counts what may have made a record available: one that came while `take` looked must not be slept through. */
   #changes = 0;
   #taking = false;
+  #isAtCursor = false;
   readonly #listeners = new Set<() => void>();
   #marks: Mark[] = [];
   #dropped = 0;
@@ -148,6 +160,19 @@ export class LogConsumer implements RecordSource {
     return Math.max(0, this.#log.nextOffset - this.#head);
   }
 
+  /** What has not been on disk yet, where older records wait. */
+  get untakenLive(): number {
+    return Math.max(0, this.#log.nextOffset - this.#liveStart);
+  }
+
+  get #liveStart(): number {
+    return Math.max(
+      this.#log.lowestUnwritten,
+      this.#liveFrom,
+      this.#held === undefined ? this.#head : this.#held.offset + 1,
+    );
+  }
+
   async take(limits: TakeLimits, signal: AbortSignal): Promise<LogRecord[]> {
     if (this.#taking) throw new Error("take is called once at a time");
     this.#taking = true;
@@ -156,6 +181,8 @@ export class LogConsumer implements RecordSource {
         signal.throwIfAborted();
         const batch = new TakenBatch(limits);
         const changes = this.#changes;
+        if (limits.live === true && this.#liveStart > this.#head) this.#takeLive(batch);
+        if (batch.records.length > 0) return batch.records;
         await this.#fill(batch, signal);
         const first = batch.records[0];
         if (first !== undefined) {
@@ -170,7 +197,49 @@ export class LogConsumer implements RecordSource {
     }
   }
 
+  /** Takes what is new: the older ones stay, and are taken when their turn comes. Reads no file. */
+  #takeLive(batch: TakenBatch): void {
+    while (!batch.isFull && this.#confirmed.size < MAX_RANGES_FOR_LIVE) {
+      const start = this.#liveStart;
+      if (this.#liveBlock === undefined || start !== this.#liveFrom) {
+        const block = start < this.#log.nextOffset ? this.#log.blockInMemory(start) : undefined;
+        if (block === undefined) return;
+        this.#liveBlock = block;
+        this.#livePosition = block.start();
+      }
+      this.#liveFrom = start;
+      if (!this.#takeFromLiveBlock(batch, this.#liveBlock, this.#livePosition!)) return;
+      // Read to its end. The next look at it begins anew where something was appended.
+      const next = this.#log.blockInMemory(this.#liveFrom);
+      if (next === undefined || next === this.#liveBlock) return;
+      this.#liveBlock = undefined;
+    }
+  }
+
+  /** False: there is more, which does not fit. */
+  #takeFromLiveBlock(batch: TakenBatch, block: RecordBlock, position: ReadPosition): boolean {
+    while (!batch.isFull) {
+      // It covers no hole before it: what is older may be in there.
+      const before = { ...position };
+      const record = this.#read(block, position, Math.max(this.#liveFrom, position.offset + 1));
+      if (record === undefined) return true;
+      const { offset } = record;
+      if (offset < this.#liveFrom) continue;
+      if (!this.#taken.has(offset) && !this.isConfirmed(offset) && !batch.skips(record)) {
+        if (!batch.add(record)) {
+          Object.assign(position, before);
+          return false;
+        }
+        this.#taken.add(record.coversFrom, offset + 1);
+      }
+      this.#liveFrom = offset + 1;
+    }
+    return false;
+  }
+
   async #fill(batch: TakenBatch, signal: AbortSignal): Promise<void> {
+    // With nothing under way below, it is what comes next that makes ranges fewer.
+    this.#isAtCursor = this.#head <= this.#cursor;
     this.#takePassedOver(batch);
     try {
       while (!batch.isFull && this.#mayReadAhead()) {
@@ -233,7 +302,7 @@ export class LogConsumer implements RecordSource {
 
   #mayReadAhead(): boolean {
     return (
-      this.#confirmed.size < MAX_CONFIRMED_RANGES &&
+      (this.#confirmed.size < MAX_CONFIRMED_RANGES || this.#isAtCursor) &&
       this.#passedOver.length < MAX_PASSED_OVER_RECORDS &&
       this.#passedOverBytes < MAX_PASSED_OVER_BYTES
     );
@@ -426,8 +495,15 @@ export class LogConsumer implements RecordSource {
       lowest = Math.min(lowest, from);
     });
     if (lowest < this.#head) this.#seek(lowest);
+    for (const { offset } of records) if (offset < this.#liveFrom) this.#lookAtLiveAgain(offset);
     this.#wake();
     for (const listener of this.#listeners) listener();
+  }
+
+  #lookAtLiveAgain(from: number): void {
+    this.#liveFrom = from;
+    this.#liveBlock = undefined;
+    this.#livePosition = undefined;
   }
 
   #seek(head: number): void {

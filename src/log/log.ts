@@ -125,6 +125,7 @@ export class Log {
   #lastWriteMs: number;
   #lastSyncMs: number;
   #unsyncedSinceMs: number | undefined;
+  #syncedForMs = 0;
   /** What open found: losses, torn bytes, files of other logs. */
   readonly found: Recovered;
 
@@ -166,6 +167,10 @@ export class Log {
         },
         acceptedAt: this.acceptedAt,
         blockAt: (offset, source) => this.#blockAt(offset, source),
+        get lowestUnwritten() {
+          return log.#tail.lowestUnwritten;
+        },
+        blockInMemory: (offset) => this.#tail.blockAt(offset),
         onConfirmed: () => this.#onConfirmed(),
         bytesFrom: (offset) => this.#bytesFrom(offset),
         makeDurable: () =>
@@ -591,7 +596,7 @@ export class Log {
   settle(): Promise<void> {
     return this.#exclusively(async () => {
       this.#lastSyncMs = this.#o.clock.elapsedMs();
-      const failure = await this.#settleAll();
+      const failure = await this.#timed(() => this.#settleAll());
       if (failure !== undefined) throw new SettleError(failure);
     });
   }
@@ -809,6 +814,21 @@ export class Log {
     if (writer !== undefined && writer.wholeEnd > writer.segment.provenLength) await this.#syncWriter(writer);
   }
 
+  /** How long syncs have taken so far, those of targets included, in ms. */
+  get syncedForMs(): number {
+    return this.#syncedForMs;
+  }
+
+  async #timed<T>(sync: () => Promise<T>): Promise<T> {
+    const { clock } = this.#o;
+    const startedMs = clock.elapsedMs();
+    try {
+      return await sync();
+    } finally {
+      this.#syncedForMs += clock.elapsedMs() - startedMs;
+    }
+  }
+
   async #settleAll(): Promise<Error | undefined> {
     let failure: Error | undefined;
     for (const consumer of this.#consumers.values()) {
@@ -823,7 +843,7 @@ export class Log {
 
   async #sync(): Promise<void> {
     this.#lastSyncMs = this.#o.clock.elapsedMs();
-    const settleFailure = await this.#settleAll();
+    const settleFailure = await this.#timed(() => this.#settleAll());
     const wantsCursors = this.#deadSegments().length > 0 && !this.#onlyUnlink();
     try {
       await this.#write(wantsCursors && this.#writer === undefined);
@@ -833,7 +853,7 @@ export class Log {
     }
     const writer = this.#writer;
     if (writer !== undefined && writer.wholeEnd > writer.segment.provenLength && !this.#onlyUnlink()) {
-      if (this.#unsyncedSinceMs !== undefined || wantsCursors) await this.#syncWriter(writer);
+      if (this.#unsyncedSinceMs !== undefined || wantsCursors) await this.#timed(() => this.#syncWriter(writer));
     }
     await this.#deleteDead();
     if (settleFailure !== undefined) throw new SettleError(settleFailure);
