@@ -189,8 +189,8 @@ export const MUTANTS: readonly PlantedFault[] = [
     "elide-by-any",
     edit(
       "log.ts",
-      "    for (const consumer of this.#consumers.values()) if (!consumer.isConfirmed(offset)) return false;\n",
-      "    let any = false;\n    for (const consumer of this.#consumers.values()) any ||= consumer.isConfirmed(offset);\n    if (!any) return false;\n",
+      "  has(offset: number): boolean {\n    for (const consumer of this.#consumers.values()) if (!consumer.isConfirmed(offset)) return false;\n",
+      "  has(offset: number): boolean {\n    let any = false;\n    for (const consumer of this.#consumers.values()) any ||= consumer.isConfirmed(offset);\n    if (!any) return false;\n",
     ),
   ),
   on(
