@@ -247,13 +247,13 @@ export class Flusher {
       if (atMs <= nowMs && wantedMs < sinceMs) [longest, sinceMs] = [flushed, wantedMs];
     }
     if (longest === undefined) return;
-    const isByInterval = !longest.isWanted;
+    const { log, isWanted } = longest;
+    const before = log.syncedForMs;
     this.#syncing = longest;
     this.#start(longest, true, () => {
       this.#syncing = undefined;
-      const endedMs = this.#clock.elapsedMs();
       // Who asks for a sync of every message has asked for the time too; it is not taken from the others.
-      if (isByInterval) this.#syncAllowedMs = endedMs + DUTY * (endedMs - nowMs);
+      if (!isWanted) this.#syncAllowedMs = this.#clock.elapsedMs() + DUTY * (log.syncedForMs - before);
     });
   }
 
