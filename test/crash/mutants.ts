@@ -27,7 +27,7 @@ export interface PlantedFault {
 
 /** What to explore to find a fault. */
 export function faultOptions(
-  { profile = "posix", states = 40_000, scenario }: PlantedFault,
+  { profile = "posix", states = 60_000, scenario }: PlantedFault,
   seed: number,
 ): Omit<ExploreOptions, "onProgress"> {
   return { profile, states, seed, ...(scenario === undefined ? {} : { scenario }) };
