@@ -103,8 +103,11 @@ export function serveQueues(RED: NodeAPI, runtimes: () => readonly RuntimeNode[]
       case "requeue":
         if (member !== undefined) return { records: await member.requeue(filter) };
         return { records: await letters.requeue(filter, (letter) => opened.queue.requeue(letter)) };
-      case "discard":
-        return { records: await letters.discard(filter) };
+      case "discard": {
+        const records = await letters.discard(filter);
+        member?.changed();
+        return { records };
+      }
       default:
         throw new RequestError(400, "The action is requeue or discard.");
     }

@@ -119,7 +119,7 @@ for (const version of NODE_RED_VERSIONS) {
 
       await sidebar.getByRole("button", { name: "queues without a node" }).click();
       const orphan = sidebar.locator('[data-orphan="exporter"]');
-      await orphan.getByText("1 records").waitFor();
+      await orphan.getByText("records: 1").waitFor();
       await orphan.getByRole("button", { name: "adopt" }).click();
 
       await until("what it had", () => linesOf(join(nodeRed.userDir, "out.jsonl")).length === 1);
