@@ -11,7 +11,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Chaos } from "../chaos/chaos.js";
+import { ElasticsearchSubject } from "../chaos/elasticsearch-subject.js";
 import { FileSubject } from "../chaos/file-subject.js";
+import { MongodbSubject } from "../chaos/mongodb-subject.js";
 import type { Subject } from "../chaos/subject.js";
 import { seededRandom } from "../support/fake-clock.js";
 import { NODE_RED_VERSIONS, type NodeRedVersion } from "../support/node-red-install.js";
@@ -19,6 +21,9 @@ import { NODE_RED_VERSIONS, type NodeRedVersion } from "../support/node-red-inst
 /** Another target is another line here. */
 const SUBJECTS: Readonly<Record<string, (folder: string) => Promise<Subject>>> = {
   file: (folder) => FileSubject.in(folder),
+  // Their servers are killed as often as Node-RED is.
+  mongodb: () => MongodbSubject.start(),
+  elasticsearch: () => ElasticsearchSubject.start(),
 };
 /** After so many kills everything is looked at, and the next bout begins with empty folders. */
 const KILLS_PER_BOUT = 20;
