@@ -46,7 +46,9 @@ async function run(): Promise<void> {
     }
     case "in-a-close":
       send(0, records);
-      void runtime.close();
+      // Its last step alone, or all of it.
+      void (Number(process.argv[5]) === 0 ? exporter.queue.close() : runtime.close());
+      await new Promise((resolve) => setImmediate(resolve));
       if (Number(process.argv[5]) > 0) await new Promise((resolve) => setTimeout(resolve, Number(process.argv[5])));
       process.exit(3);
       break;
