@@ -266,6 +266,7 @@ for (const version of NODE_RED_VERSIONS) {
           return (await fetch(`${closed.url}${API}/${path}`, init)).status;
         };
         const pause = { ...QUEUE, command: "pause" };
+        await until("an open queue", async () => (await asked(`letters?${QUERY}`, read)) === 200);
         for (const path of ["state", `letters?${QUERY}`, `letters/export?${QUERY}`, "orphans?runtime=rt"]) {
           assert.deepEqual([await asked(path), await asked(path, read)], [401, 200], path);
         }
