@@ -65,6 +65,7 @@ export class LogReader implements BlockSource {
   readonly #streams = new Map<Segment, Stream>();
   /** Read to their end. */
   readonly #finished = new Set<Segment>();
+  #turn: Promise<unknown> = Promise.resolve();
   #lastWanted = 0;
   #lowestWanted = Number.POSITIVE_INFINITY;
 
@@ -75,8 +76,19 @@ export class LogReader implements BlockSource {
   }
 
   /** The block with the lowest record in `[offset, below)`, or undefined. */
-  async blockAt(offset: number, below: number): Promise<RecordBlock | undefined> {
-    if (offset < this.#lastWanted) await this.close();
+  blockAt(offset: number, below: number): Promise<RecordBlock | undefined> {
+    return this.#inTurn(() => this.#blockAt(offset, below));
+  }
+
+  /** Two may read at the same time, or one while a file is deleted: none closes a file under the other's hands. */
+  #inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const running = this.#turn.then(step);
+    this.#turn = running.catch(() => undefined); // whoever asked hears of it
+    return running;
+  }
+
+  async #blockAt(offset: number, below: number): Promise<RecordBlock | undefined> {
+    if (offset < this.#lastWanted) await this.#letGo();
     this.#lastWanted = offset;
     this.#lowestWanted = Math.min(this.#lowestWanted, offset);
     let best: RecordBlock | undefined;
@@ -110,11 +122,13 @@ export class LogReader implements BlockSource {
   }
 
   /** Lets go of a segment that is deleted. */
-  async forget(segment: Segment): Promise<void> {
-    const stream = this.#streams.get(segment);
-    this.#streams.delete(segment);
-    this.#finished.delete(segment);
-    await stream?.close();
+  forget(segment: Segment): Promise<void> {
+    return this.#inTurn(async () => {
+      const stream = this.#streams.get(segment);
+      this.#streams.delete(segment);
+      this.#finished.delete(segment);
+      await stream?.close();
+    });
   }
 
   /** Everything that is wanted of this segment was read. */
@@ -145,7 +159,11 @@ export class LogReader implements BlockSource {
   }
 
   /** Forgets where it stands and lets go of its files. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return this.#inTurn(() => this.#letGo());
+  }
+
+  async #letGo(): Promise<void> {
     const streams = [...this.#streams.values()];
     this.#streams.clear();
     this.#finished.clear();
