@@ -235,7 +235,7 @@ describe("a queue on which others have failed", () => {
     await clock.advance(2_000);
     target.script = (batch) => ({
       outcomes: batch.map((record) =>
-        record.offset % 2 === 0 ? DELIVERED : { kind: "retry", cause: { code: "busy", message: "" } },
+        record.offset % 2 === 0 ? DELIVERED : { kind: "retry", cause: new Error("busy") },
       ),
     });
     target.isUp = true;
