@@ -249,6 +249,10 @@ export class FaultProxy {
   }
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+/** Never less than `ms`: a timer of Node may fire up to a millisecond early. */
+async function pause(ms: number): Promise<void> {
+  const untilMs = performance.now() + ms;
+  for (let left = ms; left > 0; left = untilMs - performance.now()) {
+    await new Promise((resolve) => setTimeout(resolve, Math.ceil(left)));
+  }
 }
