@@ -872,7 +872,11 @@ export class Log {
     if (this.#segments.length === 0) return [];
     const lowest = this.#lowest(cursors);
     const alive = this.#segments.findIndex((segment) => this.#endOf(segment) > lowest);
-    return alive < 0 ? this.#segments : this.#segments.slice(0, alive);
+    if (alive < 0) return this.#segments;
+    // A cursor that stands in a hole in front of the next file would make what is gone look lost: it passes the hole first.
+    let dead = alive;
+    while (dead > 0 && this.#segments[dead]!.base > lowest) dead--;
+    return this.#segments.slice(0, dead);
   }
 
   /** One file, and nothing in it is needed: it just goes, nothing is written for that. */

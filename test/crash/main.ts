@@ -62,7 +62,8 @@ async function enumerate(states: number): Promise<void> {
   }
   const { states: done, kills, harmed, nested } = total;
   const kinds = `${kills} kills, ${done - kills} power cuts; ${harmed} harmed by hand, ${nested} after an earlier crash`;
-  say(`${done} crash states explored without a violation (${kinds}); seeds from ${seed}`);
+  const verdict = process.exitCode === 1 ? "and a VIOLATION, see above" : "without a violation";
+  say(`${done} crash states explored ${verdict} (${kinds}); seeds from ${seed}`);
 }
 
 async function plantFaults(): Promise<void> {
