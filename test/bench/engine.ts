@@ -102,6 +102,7 @@ export interface OpenOptions {
   readonly target: Target;
   readonly folder?: string;
   readonly flush?: Partial<Settings.FlushSettings>;
+  readonly diskBytes?: number;
   readonly id?: string;
 }
 
@@ -109,18 +110,32 @@ export async function openEngine({
   target,
   folder = benchFolder(),
   flush = {},
+  diskBytes,
   id = "bench",
 }: OpenOptions): Promise<Opened> {
   const settings = { ...engine.DEFAULT_FLUSH, ...flush };
-  const runtime = await engine.Runtime.open({ folder, flush: settings });
+  const runtime = await engine.Runtime.open({
+    folder,
+    flush: settings,
+    ...(diskBytes === undefined ? {} : { diskBytes }),
+  });
   const exporter = await runtime.openExporter({ id, target, flush: settings });
   return {
     folder,
     runtime,
     exporter,
-    delivered: () => until("delivery", () => exporter.status().waiting === 0),
+    delivered: () => emptied(exporter),
     close: () => runtime.close(),
   };
+}
+
+/** Waits for as long as it goes forward. @throws when nothing was delivered for a minute */
+async function emptied(exporter: Exporter): Promise<void> {
+  for (;;) {
+    const { waiting } = exporter.status();
+    if (waiting === 0) return;
+    await until(`the delivery of one of ${waiting} records`, () => exporter.status().waiting < waiting);
+  }
 }
 
 /** For `send` where nobody waits. @throws what it was refused for */

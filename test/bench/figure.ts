@@ -6,8 +6,16 @@ export interface Figure {
   /** As `--only` names it. */
   readonly name: string;
   readonly what: string;
+  /** Longest it may take, in s: what takes longer hangs, and is a miss. Default 300; most take less than one minute. */
+  readonly limitS?: number;
   /** One result for each peer. Runs in a process of its own, with `gc` exposed. */
   measure(): Promise<Measured[]>;
+}
+
+const LIMIT_S = 300;
+
+export function limitMsOf({ limitS = LIMIT_S }: Figure): number {
+  return limitS * 1_000;
 }
 
 export interface Measured {

@@ -4,18 +4,19 @@
  * has to reach; what could not be measured here is named as skipped, and is not a miss.
  */
 import { execFileSync, fork } from "node:child_process";
-import { rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { projectFolder } from "../support/servers-cache.js";
 import { chart } from "./chart.js";
-import { builtFolder } from "./engine-path.js";
-import type { Measured, Row } from "./figure.js";
+import { builtFolder, removeBuilds } from "./engine-path.js";
+import { type Figure, limitMsOf, type Measured, type Row } from "./figure.js";
 import { loadFigures } from "./load.js";
 import { tableOf } from "./table.js";
+import type { Told } from "./child.js";
 
-/** The longest figure takes three minutes on an idle machine. */
-const LIMIT_MS = 15 * 60_000;
+/** A figure ends itself at its limit and says where it was; this much later its process is killed. */
+const KILL_AFTER_MS = 30_000;
 
 const { values } = parseArgs({
   options: {
@@ -41,7 +42,7 @@ async function main(): Promise<void> {
     if (wanted !== undefined && !wanted.includes(figure.name)) continue;
     process.stderr.write(`${figure.name} ...\n`);
     // One that fails is a miss, and no reason not to measure the others.
-    for (const { value, unit, reach, holds, peer } of await measured(figure.name).catch(failed)) {
+    for (const { value, unit, reach, holds, peer } of await measured(figure).catch(failed)) {
       rows.push({
         figure: figure.name,
         what: figure.what,
@@ -64,7 +65,8 @@ function failed(error: unknown): Measured[] {
 }
 
 function build(): void {
-  rmSync(builtFolder, { recursive: true, force: true });
+  removeBuilds();
+  process.on("exit", removeBuilds);
   const compiler = join(projectFolder, "node_modules", ".bin", "tsc");
   execFileSync(compiler, ["-p", "tsconfig.json", "--outDir", builtFolder, "--declaration", "false", "--noCheck"], {
     cwd: projectFolder,
@@ -73,21 +75,22 @@ function build(): void {
 }
 
 /** In a process of its own: what one figure leaves behind must not change the next. */
-function measured(name: string): Promise<Measured[]> {
+function measured(figure: Figure): Promise<Measured[]> {
+  const { name } = figure;
   const profile = values.profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${values.profile}`];
   return new Promise((resolve, reject) => {
     const child = fork(join(__dirname, "child.ts"), [name], {
       execArgv: ["--expose-gc", ...profile, "--import", "tsx"],
       cwd: projectFolder,
     });
-    const limit = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS);
-    let found: Measured[] | undefined;
-    child.on("message", (message) => (found = message as Measured[]));
+    const limit = setTimeout(() => child.kill("SIGKILL"), limitMsOf(figure) + KILL_AFTER_MS);
+    let told: Told | undefined;
+    child.on("message", (message) => (told = message as Told));
     child.on("error", reject);
     child.on("exit", (code, signal) => {
       clearTimeout(limit);
-      if (found !== undefined && code === 0) resolve(found);
-      else reject(new Error(`${name} ended with ${signal ?? code} and without a result`));
+      if (told?.found !== undefined && code === 0) resolve(told.found);
+      else reject(new Error(told?.failure ?? `it ended with ${signal ?? code} and without a result`));
     });
   });
 }

@@ -27,6 +27,12 @@ export function whyNoFaultyDisk(): string | undefined {
   }
 }
 
+/** Those that are mounted: a process that ends in the middle of its work must not leave them behind. */
+const mounted = new Set<string>();
+process.on("exit", () => {
+  for (const folder of mounted) execFileSync("bash", [SCRIPT, "remove", folder], { stdio: "ignore" });
+});
+
 export class FaultyDisk {
   /** Where it is mounted. Empty at first. */
   readonly folder: string;
@@ -52,6 +58,7 @@ export class FaultyDisk {
 
   static async #mount(kind: "small" | "ext4" | "thin", size: string): Promise<FaultyDisk> {
     const disk = new FaultyDisk(join(mkdtempSync(join(tmpdir(), "resilient-disk-")), "disk"));
+    mounted.add(disk.folder);
     await disk.#do(kind, size);
     return disk;
   }
@@ -94,6 +101,7 @@ export class FaultyDisk {
   /** Unmounts and forgets everything. Safe to call twice. */
   async remove(): Promise<void> {
     await this.#do("remove");
+    mounted.delete(this.folder);
     try {
       rmdirSync(dirname(this.folder));
     } catch {

@@ -1,8 +1,7 @@
 /**
- * One life in a process of its own, for memory and times that nothing else has touched: opens a queue, drains it into
- * a file, and reports. `reopen.ts FOLDER FILE`; without a file it only opens an empty queue and rests.
+ * One life in a process of its own, for times that nothing else has touched: opens a queue, drains it into a file,
+ * and reports. `reopen.ts FOLDER FILE`; without a file it only opens an empty queue and rests.
  */
-import { readFileSync } from "node:fs";
 import { engine, NullTarget, openEngine } from "../engine.js";
 import { pause } from "../measure.js";
 
@@ -10,8 +9,6 @@ export interface Reopened {
   readonly openMs: number;
   readonly waiting: number;
   readonly drainMs: number;
-  /** Most memory resident at any time, in bytes. */
-  readonly peakBytes: number;
 }
 
 async function main(): Promise<void> {
@@ -25,12 +22,7 @@ async function main(): Promise<void> {
   await delivered();
   await close();
   const drainMs = performance.now() - startedMs;
-  process.send!({ openMs, waiting, drainMs, peakBytes: peakBytes() } satisfies Reopened, () => process.disconnect());
-}
-
-function peakBytes(): number {
-  const kib = /VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"));
-  return Number(kib?.[1]) * 1024;
+  process.send!({ openMs, waiting, drainMs } satisfies Reopened, () => process.disconnect());
 }
 
 main().catch((error: unknown) => {
