@@ -38,6 +38,8 @@ export class Pool {
   /** What could not be accepted at all; each member has its own for what its target rejects. */
   readonly deadLetters: DeadLetters;
   readonly #members = new Map<string, Member>();
+  /** Whose place is being taken or left at the moment: neither a member nor an orphan, and yet someone to store for. */
+  readonly #between = new Set<string>();
   /** How far each may be behind, by its own limits; and the end of the looking after that. */
   readonly #lags = new Map<string, { readonly budget: LagBudget; readonly stop: () => void }>();
   /** Members are changed one after the other. */
@@ -73,7 +75,7 @@ export class Pool {
 
   /** Takes one payload for all members, as `Exporter.send` does. */
   send(payload: unknown, routing: Routing, done: Done, context?: TransformContext): void {
-    if (this.#members.size === 0 && this.queue.log.orphans.size === 0) {
+    if (this.#members.size === 0 && this.#between.size === 0 && this.queue.log.orphans.size === 0) {
       return done(new NotAcceptedError("no-members", "The pool has no members: nobody would store it."));
     }
     this.queue.send(payload, routing, done, context);
@@ -108,13 +110,18 @@ export class Pool {
       const { id, flush } = options;
       this.reserve(id);
       const deadLetters = await this.#store.openDeadLetters(`${this.id}/${id}`, flush);
-      const consumer = this.queue.consumer(id);
-      consumer.view = viewOf(id);
-      await consumer.findOldest();
-      const member = Member.open(this.#store, this.queue, deadLetters, options);
-      this.#members.set(id, member);
-      this.#limit(consumer, flush, member);
-      return member;
+      this.#between.add(id);
+      try {
+        const consumer = this.queue.consumer(id);
+        consumer.view = viewOf(id);
+        await consumer.findOldest();
+        const member = Member.open(this.#store, this.queue, deadLetters, options);
+        this.#members.set(id, member);
+        this.#limit(consumer, flush, member);
+        return member;
+      } finally {
+        this.#between.delete(id);
+      }
     });
   }
 
@@ -124,6 +131,7 @@ export class Pool {
       const member = this.#members.get(id);
       if (member === undefined) return;
       this.#members.delete(id);
+      this.#between.add(id);
       this.#lags.get(id)?.stop();
       this.#lags.delete(id);
       try {
@@ -131,6 +139,7 @@ export class Pool {
         await this.queue.consumer(id).settleNow();
       } finally {
         this.queue.log.releaseConsumer(id);
+        this.#between.delete(id);
       }
     });
   }

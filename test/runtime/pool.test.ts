@@ -99,6 +99,32 @@ describe("A pool", () => {
     assert.equal((error as Error & { code: string }).code, "no-members");
   });
 
+  it("takes records while its only member comes, goes and comes back", async () => {
+    const errors: (Error | undefined)[] = [];
+    let sent = 0;
+    const sendWhile = async (change: Promise<unknown>): Promise<void> => {
+      let isOver = false;
+      void change.finally(() => (isOver = true));
+      // At each step of the change, of which most are no longer than a promise.
+      for (let step = 1; !isOver; step++) {
+        rig.pool.send(sent++, {}, (error) => errors.push(error));
+        await (step % 50 === 0 ? new Promise((resolve) => setImmediate(resolve)) : undefined);
+      }
+      await change;
+    };
+    rig.pool.reserve("a");
+    const first = new KeepingTarget();
+    const second = new KeepingTarget();
+
+    await sendWhile(rig.add("a", first));
+    await sendWhile(rig.pool.releaseMember("a"));
+    await sendWhile(rig.add("a", second));
+    await rig.untilDelivered();
+
+    assert.deepEqual(errors, new Array(sent).fill(undefined));
+    assert.deepEqual([...first.payloads, ...second.payloads], upTo(sent));
+  });
+
   it("takes as much disk for three members that are away as an exporter for one", async () => {
     const away = (): KeepingTarget => Object.assign(new KeepingTarget(), { isUp: false });
     for (const id of ["a", "b", "c"]) await rig.add(id, away());
