@@ -31,6 +31,8 @@ describe("addresses typed into a dialog", () => {
         assert.equal(split.user ?? "", user ?? "");
         assert.equal(split.password, password);
       }),
+      // Found by seed -1770654698.
+      { examples: [["a/", "h/?a=b@c"]] },
     );
   });
 
