@@ -25,6 +25,8 @@ export interface BatchHost {
   readonly deadLetters: DeadLetterSink;
   settings(): DeliverySettings;
   isOrdered(): boolean;
+  /** Takes back what the batch does not bring to its end. */
+  giveBack(records: readonly LogRecord[]): void;
   /** Waits until these bytes may leave. False: send nothing more, give the records back. When true a slot is taken. */
   admit(bytes: number): Promise<boolean>;
   /** Gives the slot back. */
@@ -348,7 +350,7 @@ export class Batch {
 
   #giveBack(): void {
     const left = this.#take();
-    if (left.length > 0 && !this.#isAbandoned) this.#host.source.release(left);
+    if (left.length > 0 && !this.#isAbandoned) this.#host.giveBack(left);
   }
 
   /** Everything that is not at its end, in order. */

@@ -58,6 +58,11 @@ export class FlowControl {
     return this.#size.within(this.most);
   }
 
+  /** The size of a batch is not about to grow. */
+  get isSettled(): boolean {
+    return this.#size.isSettled;
+  }
+
   get mostAtOnce(): number {
     return this.isOrdered ? 1 : Math.min(this.#concurrency.limit, this.#settings.concurrency);
   }

@@ -62,6 +62,8 @@ export class Intake {
   #letGosDone = 0;
   #failures = 0;
   #takes = 0;
+  /** How often a batch gave records back. */
+  #returns = 0;
   /** Destinations that the last take found. */
   #destinations = 1;
 
@@ -80,6 +82,13 @@ export class Intake {
   /** The next batch that is ready. */
   next(): Staged | undefined {
     return this.#staged.shift();
+  }
+
+  /** Gives back what a batch has not brought to its end. What was taken behind it must not overtake it. */
+  giveBack(records: readonly LogRecord[]): void {
+    this.#returns++;
+    this.#parts.source.release(records);
+    if (this.#parts.flow.isOrdered) this.release();
   }
 
   /** What is staged goes back to the log. */
@@ -107,6 +116,7 @@ export class Intake {
     if (waitMs > 0) return wakeup.wait(waitMs);
 
     const letGos = this.#letGos;
+    const returns = this.#returns;
     const isForOne = isTrying || this.#destinations === 1;
     const records = await this.take(limits, isFlush ? Math.min(nextTryMs, FLUSH_PATIENCE_MS) : nextTryMs);
     this.#waitingSinceMs = source.untaken > 0 ? clock.elapsedMs() : undefined;
@@ -117,6 +127,7 @@ export class Intake {
       if (hasRunOut) flushes.exhaust();
       return;
     }
+    if (this.#parts.flow.isOrdered && returns !== this.#returns) return source.release(records);
     const groups = this.#group(records);
     this.#destinations = Math.min(Math.max(1, groups.length), MOST_DESTINATIONS_AHEAD);
     this.#staged = isForOne ? groups : groups.flatMap((group) => this.#inBatches(group));

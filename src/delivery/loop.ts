@@ -224,11 +224,15 @@ export class Delivery {
       // `open` is not called while a delivery is under way; those end within the target's own deadline.
       if (this.#batches.size > 0) await this.#wakeup.wait();
       else this.#onReached(await this.#outage.step());
+    } else if (this.#endDoneFlushes()) {
+      // Whether anything more may be sent is another question now.
     } else if (!this.#hasRoom()) {
-      await this.#wakeup.wait();
+      // The next batch is read while one is under way: neither the disk nor the target waits for the other.
+      if (this.#mayLookAhead()) await this.#intake.fill(false, this.#underWay());
+      else await this.#wakeup.wait();
     } else if (!this.#intake.isEmpty) {
       this.#launch(this.#intake.next()!);
-    } else if (!this.#endDoneFlushes()) {
+    } else {
       await this.#intake.fill(this.#circuit.state.kind === "halfOpen", this.#underWay());
     }
   }
@@ -268,6 +272,7 @@ export class Delivery {
       deadLetters,
       settings: () => this.#settings,
       isOrdered: () => this.#flow.isOrdered,
+      giveBack: (records) => this.#intake.giveBack(records),
       admit: (bytes) => this.#admit(bytes),
       leave: () => {
         this.#flow.isBack();
@@ -401,6 +406,12 @@ export class Delivery {
     return resting <= MOST_RESTING && this.#batches.size - resting < this.#flow.mostAtOnce;
   }
 
+  /** One batch at most, and only a full one of a size that rests: it would not be larger if it were taken later. */
+  #mayLookAhead(): boolean {
+    if (!this.#intake.isEmpty || this.#circuit.state.kind === "halfOpen") return false;
+    return this.#flow.isSettled && this.#source.untaken >= this.#flow.batch.records;
+  }
+
   #underWay(): DeliveryStatus["inFlight"] {
     let records = 0;
     let bytes = 0;
@@ -414,7 +425,7 @@ export class Delivery {
   /** True when that has changed what is to be done. */
   #endDoneFlushes(): boolean {
     if (this.#flushes.isEmpty) return false;
-    if (this.#source.untaken === 0 && this.#batches.size === 0) this.#flushes.exhaust();
+    if (this.#source.untaken === 0 && this.#intake.isEmpty && this.#batches.size === 0) this.#flushes.exhaust();
     const hasEnded = this.#flushes.endDone(this.#report.counters, this.#source.backlog().records);
     if (hasEnded) this.#wakeup.ring();
     return hasEnded;

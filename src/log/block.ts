@@ -137,6 +137,8 @@ export class RecordBlock implements BlockOrigin {
   #routeIndex: Map<string, number> | undefined;
   #lastRouting: Routing | undefined;
   #lastRoute = 0;
+  /** Of the record that `#next` has just passed: where its payload begins; it ends where the position is. */
+  readonly #found = { codec: 0 as CodecTag, routing: NO_ROUTING, at: 0 };
 
   private constructor(o: BlockOrigin, replayed: boolean, bytes: Buffer, start: number, end: number, texts: string[]) {
     this.origin = o.origin;
@@ -259,33 +261,31 @@ export class RecordBlock implements BlockOrigin {
    * @throws {BytesError} when the bytes are not records: the crc was right, so the writer was wrong
    */
   read(position: ReadPosition, coversFrom: number, acceptedAt: AcceptedAt): BlockRecord | undefined {
-    if (position.at >= this.#end) return undefined;
-    const bytes = this.#bytes;
-    let at = position.at;
-    // A varint of one byte is nearly every case; the rest is left to the reader.
-    const number = (): number => {
-      const byte = bytes[at]!;
-      if (byte < 0x80) {
-        at++;
-        return byte;
-      }
-      const reader = new ByteReader(bytes, at);
-      const value = reader.varint();
-      at = reader.position;
-      return value;
-    };
-    const offset = position.offset + 1 + number();
-    const elapsedMs = position.elapsedMs + number();
-    const routing = this.#routes[number()];
-    const codec = bytes[at++]! as CodecTag;
-    const length = number();
-    if (routing === undefined || at + length > this.#end) throw new BytesError("bytes end inside a record");
-    position.at = at + length;
-    position.offset = offset;
-    position.elapsedMs = elapsedMs;
-    const payload = bytes.subarray(at, at + length);
+    if (!this.#next(position)) return undefined;
+    const { offset, elapsedMs } = position;
+    const { codec, routing, at } = this.#found;
+    const payload = this.#bytes.subarray(at, position.at);
     const time = acceptedAt(this, elapsedMs);
     return new BlockRecord(this, offset, coversFrom, payload, codec, routing, time, this.replayed);
+  }
+
+  /** Moves behind the next record, whose parts are then in `#found`: most walks over a block need no more of it. */
+  #next(position: ReadPosition): boolean {
+    if (position.at >= this.#end) return false;
+    const bytes = this.#bytes;
+    position.offset += 1 + numberAt(bytes, position);
+    position.elapsedMs += numberAt(bytes, position);
+    const routing = this.#routes[numberAt(bytes, position)];
+    const codec = bytes[position.at++]! as CodecTag;
+    const length = numberAt(bytes, position);
+    const { at } = position;
+    if (routing === undefined || at + length > this.#end) throw new BytesError("bytes end inside a record");
+    position.at = at + length;
+    const found = this.#found;
+    found.codec = codec;
+    found.routing = routing;
+    found.at = at;
+    return true;
   }
 
   /** Reads every record, for those who look at a block as a whole. */
@@ -300,10 +300,11 @@ export class RecordBlock implements BlockOrigin {
 
   /** Finds out `first`, `last` and `count` of a decoded block. @throws {BytesError} */
   measure(): this {
+    const position = this.start();
     this.count = 0;
-    for (const { offset } of this.records(() => 0)) {
-      if (this.count++ === 0) this.first = offset;
-      this.last = offset;
+    while (this.#next(position)) {
+      if (this.count++ === 0) this.first = position.offset;
+      this.last = position.offset;
     }
     return this;
   }
@@ -311,27 +312,36 @@ export class RecordBlock implements BlockOrigin {
   /** The offset of the first record whose elapsed time is such; one past the last when there is none. */
   firstFor(isSuch: (elapsedMs: number) => boolean): number {
     const position = this.start();
-    for (;;) {
-      const record = this.read(position, 0, () => 0);
-      if (record === undefined) return this.last + 1;
-      if (isSuch(position.elapsedMs)) return record.offset;
-    }
+    while (this.#next(position)) if (isSuch(position.elapsedMs)) return position.offset;
+    return this.last + 1;
+  }
+
+  /** The offset of the first record at or above `offset`; `last` when there is none. */
+  firstFrom(offset: number): number {
+    if (this.first >= offset) return this.first;
+    const position = this.start();
+    while (this.#next(position)) if (position.offset >= offset) return position.offset;
+    return this.last;
+  }
+
+  #hasAny(isSuch: (offset: number) => boolean): boolean {
+    const position = this.start();
+    while (this.#next(position)) if (isSuch(position.offset)) return true;
+    return false;
   }
 
   /** A block with the same origin that holds only the records that `keep` says; itself when that is all of them. */
   without(isDone: (offset: number) => boolean): RecordBlock {
-    let dropped = 0;
-    for (const { offset } of this.records(() => 0)) if (isDone(offset)) dropped++;
-    if (dropped === 0) return this;
+    if (!this.#hasAny(isDone)) return this;
     const bytes = Buffer.allocUnsafeSlow(this.length + RECORD_HEADER_BYTES);
     const kept = new RecordBlock(this, this.replayed, bytes, 0, 0, []);
     const position = this.start();
-    for (;;) {
-      const record = this.read(position, 0, () => 0);
-      if (record === undefined) return kept;
-      if (isDone(record.offset)) continue;
-      kept.append(record.offset, position.elapsedMs, record.routing, record.codec, record.bytes);
+    while (this.#next(position)) {
+      if (isDone(position.offset)) continue;
+      const { routing, codec, at } = this.#found;
+      kept.append(position.offset, position.elapsedMs, routing, codec, this.#bytes.subarray(at, position.at));
     }
+    return kept;
   }
 
   /** Gives back memory that nothing will be appended to. */
@@ -347,4 +357,17 @@ export class RecordBlock implements BlockOrigin {
     for (const text of this.#routeTexts) prelude.text(text);
     return Buffer.concat([prelude.finish(), this.#bytes.subarray(this.#start, this.#end)]);
   }
+}
+
+/** The number at a position, which moves behind it. One byte is nearly every case; the rest is left to the reader. */
+function numberAt(bytes: Buffer, position: { at: number }): number {
+  const byte = bytes[position.at]!;
+  if (byte < 0x80) {
+    position.at++;
+    return byte;
+  }
+  const reader = new ByteReader(bytes, position.at);
+  const value = reader.varint();
+  position.at = reader.position;
+  return value;
 }

@@ -101,7 +101,7 @@ export class LogReader implements BlockSource {
       }
       const block = await this.#peek(segment, offset);
       if (block === undefined) continue;
-      const first = firstFrom(block, offset);
+      const first = block.firstFrom(offset);
       if (first < bestFirst) [best, bestFirst] = [block, first];
       if (bestFirst === offset) break;
     }
@@ -170,10 +170,4 @@ export class LogReader implements BlockSource {
     this.#lastWanted = 0;
     for (const stream of streams) await stream.close();
   }
-}
-
-function firstFrom(block: RecordBlock, offset: number): number {
-  if (block.first >= offset) return block.first;
-  for (const record of block.records(() => 0)) if (record.offset >= offset) return record.offset;
-  return block.last;
 }
