@@ -8,6 +8,7 @@ import { type Files, isErrno } from "../files.js";
 import type { Log } from "../log/log.js";
 import { parseSegmentName } from "../log/frame.js";
 import { type LogRecord, uuidText } from "../record.js";
+import { waitingIn } from "./waiting.js";
 
 export interface OrphanQueue {
   /** Id of the node it belonged to. */
@@ -110,22 +111,3 @@ export async function adoptOrphan(
     await log.close();
   }
 }
-
-/** Everything that at least one consumer has not confirmed. */
-async function* waitingIn(log: Log): AsyncGenerator<LogRecord> {
-  // Read through the eyes of the one who is furthest behind: in a pool the others have less.
-  let furthest: { id: string; offset: number } | undefined;
-  for (const [id, { offset }] of log.orphans) {
-    if (furthest === undefined || offset < furthest.offset) furthest = { id, offset };
-  }
-  // Where damage has swallowed places, who knows what their consumers still needed: all behind it.
-  const { newcomerOffset, nextOffset } = log.found;
-  if (newcomerOffset < Math.min(nextOffset, furthest?.offset ?? nextOffset)) {
-    yield* log.addConsumer(NOBODY).unconfirmed();
-  } else if (furthest !== undefined) {
-    yield* log.addConsumer(furthest.id).unconfirmed();
-  }
-}
-
-/** Reads what nobody's place tells of any more: node ids have no colon. */
-const NOBODY = "nobody:";

@@ -13,6 +13,7 @@ import { LagBudget } from "./lag.js";
 import { NotAcceptedError } from "./limits.js";
 import type { LogStore } from "./log-store.js";
 import type { FlushSettings } from "./settings.js";
+import { BEGINNING, isBeginning } from "./waiting.js";
 
 export interface PoolOptions {
   readonly id: string;
@@ -22,13 +23,6 @@ export interface PoolOptions {
   readonly transform?: Transform | undefined;
   /** Called when something changed for the pool as a whole. */
   readonly onChange?: () => void;
-}
-
-/** Where a member began, as a place of its own, while anything from before still waits: node ids have no colon. */
-const BEGINNING = "began:";
-
-function isBeginning(id: string): boolean {
-  return id.startsWith(BEGINNING);
 }
 
 export class Pool {

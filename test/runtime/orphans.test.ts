@@ -124,6 +124,27 @@ describe("a queue whose node is gone", () => {
     assert.deepEqual(payload, { at: { $date: { $numberLong: "0" } }, n: { $numberInt: "1" } });
   });
 
+  it("gives what any of its members still waits for, though the one furthest behind has had it", async () => {
+    const pool = await runtime.openPool({ id: "gone", flush: DEFAULT_FLUSH });
+    for (const id of ["a", "b"]) await pool.addMember({ id, target: awayTarget(), flush: DEFAULT_FLUSH });
+    for (let n = 0; n < 10; n++) pool.send(n, {}, () => undefined);
+    pool.queue.log.consumer("a").skip(5, 7);
+    pool.queue.log.consumer("b").skip(0, 3);
+    await runtime.close();
+    runtime = await open();
+    const heir = await exporter("heir");
+
+    const exported: number[] = [];
+    for await (const line of runtime.exportOrphan("gone")) {
+      const { payload } = JSON.parse(line) as { payload: { $numberInt: string } };
+      exported.push(Number(payload.$numberInt));
+    }
+    await runtime.adoptOrphan("gone", heir);
+
+    assert.deepEqual(exported, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert.deepEqual(await payloadsIn(heir), exported);
+  });
+
   it("is gone when it is discarded, and only it", async () => {
     await leave("gone", 5);
     await leave("other", 5);
