@@ -65,3 +65,19 @@ export function elasticsearchNode(more: object = {}): FlowNode {
     ...more,
   };
 }
+
+/** Stands where an exporter is expected to take messages, and hands each to the exporter that `msg.to` names. */
+export function fanOut(...ids: readonly string[]): FlowNode {
+  return {
+    id: "exporter",
+    type: "function",
+    z: "tab",
+    name: "to several",
+    func: `return ${JSON.stringify(ids)}.map((id) => (id === msg.to ? msg : null));`,
+    outputs: ids.length,
+    initialize: "",
+    finalize: "",
+    libs: [],
+    wires: ids.map((id) => [id]),
+  };
+}

@@ -369,6 +369,30 @@ export const DRIVER_CLASSES: readonly ClassRow[] = [
     verdict: "config",
   },
   {
+    what: "the server wants a client certificate",
+    classes: CONNECTING,
+    whenCausedBy: ["ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED"],
+    verdict: "config",
+  },
+  {
+    // All that TLS 1.2 says of a certificate that it misses.
+    what: "the server broke off the TLS handshake: does it want a client certificate?",
+    classes: CONNECTING,
+    whenCausedBy: ["ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE"],
+    verdict: "config",
+  },
+  {
+    what: "the server does not accept our client certificate: check it, and the CA that the server trusts",
+    classes: CONNECTING,
+    whenCausedBy: [
+      "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA",
+      "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE",
+      "ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED",
+      "ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+    ],
+    verdict: "config",
+  },
+  {
     // A board without a battery-backed clock boots in the past: this mends itself.
     what: "the server's certificate is not valid yet: is the clock of this device right?",
     classes: CONNECTING,
@@ -480,6 +504,4 @@ export const SYSTEM_CODES: ReadonlyMap<string, string> = new Map([
   ["ECONNRESET", "the connection was cut"],
   ["EPIPE", "the connection was cut"],
   ["ERR_SSL_WRONG_VERSION_NUMBER", "the server does not speak TLS on this port"],
-  ["ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "the server wants a client certificate"],
-  ["ERR_SSL_TLSV1_ALERT_UNKNOWN_CA", "the server does not know the CA of our certificate"],
 ]);

@@ -41,8 +41,8 @@ export function shownCause(error: unknown, secrets: readonly string[]): Error | 
 
 /** One sentence for the user: what it means, then what the driver says. */
 export function describe(error: unknown, judgement: Judgement, secrets: readonly string[]): string {
-  // A sentence within a sentence has no full stop of its own.
-  const detail = error instanceof Error ? shorten(redact(error.message, secrets)).replace(/\.$/, "") : "";
+  // A sentence within a sentence has no full stop of its own, and OpenSSL's end in a line end.
+  const detail = error instanceof Error ? shorten(redact(error.message, secrets)).trim().replace(/\.$/, "") : "";
   return `MongoDB: ${judgement.what}${detail === "" ? "" : ` (${detail})`}`;
 }
 

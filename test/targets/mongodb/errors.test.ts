@@ -235,6 +235,11 @@ describe("What MongoDB's driver throws", () => {
     for (const code of ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "ERR_TLS_CERT_ALTNAME_INVALID"]) {
       assert.equal(judgeThrown(named("MongoNetworkError", {}, named("Error", { code }))).verdict, "config");
     }
+    for (const code of ["ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA"]) {
+      const judged = judgeThrown(named("MongoServerSelectionError", {}, named("MongoNetworkError", { code })));
+      assert.equal(judged.verdict, "config");
+      assert.match(judged.what, /client certificate/);
+    }
     const early = judgeThrown(named("MongoServerSelectionError", {}, named("Error", { code: "CERT_NOT_YET_VALID" })));
     assert.equal(early.verdict, "unavailable");
     assert.match(early.what, /clock/);
