@@ -7,6 +7,7 @@ import type { LogRecord, Offset, Routing } from "../record.js";
 import type { AcceptedAt, BlockRecord, ReadPosition, RecordBlock } from "./block.js";
 import type { Cursor } from "./cursor.js";
 import { RangeSet } from "./ranges.js";
+import { SettleLateError } from "./settling.js";
 
 /**
  * Confirmed ranges above the cursor that are kept at most: each costs a few bytes in every cursor block. A consumer that
@@ -65,6 +66,8 @@ export class LogConsumer implements RecordSource {
   #settled: Cursor;
   #version = 0;
   #settledVersion = 0;
+  /** A target that was too late has ended: nobody has been told that it is well again. */
+  #hasSettledLate = false;
   settle: (() => Promise<void>) | undefined;
   /** What this reader sees of a routing; undefined: all of it. */
   view: ((routing: Routing) => Routing) | undefined;
@@ -122,14 +125,15 @@ export class LogConsumer implements RecordSource {
     return from < this.#cursor || this.#confirmed.countIn(from, to) > 0;
   }
 
-  /** True when something was confirmed that is not settled yet. */
+  /** True when something was confirmed that is not settled yet, as far as is told. */
   get isUnsettled(): boolean {
-    return this.#settledVersion !== this.#version;
+    return this.#settledVersion !== this.#version || this.#hasSettledLate;
   }
 
   /** How far this consumer is for sure: what a cursor block says of it. */
   get settled(): Cursor {
-    if (this.settle === undefined && this.isUnsettled) this.#settleAt(this.#version, this.#current());
+    const isBehind = this.#settledVersion !== this.#version;
+    if (this.settle === undefined && isBehind) this.#settleAt(this.#version, this.#current());
     return this.#settled;
   }
 
@@ -147,13 +151,30 @@ export class LogConsumer implements RecordSource {
     this.#settleAt(this.#version, this.#current());
   }
 
-  /** Has the target make durable what it confirmed, and only then counts it. */
+  /** Has the target make durable what it confirmed, and only then counts it. @throws when it cannot, or is too late */
   async settleNow(): Promise<void> {
+    this.#hasSettledLate = false;
     if (this.settle === undefined || !this.isUnsettled) return;
     const version = this.#version;
     const cursor = this.#current();
-    await this.settle();
-    this.#settleAt(version, cursor);
+    try {
+      await this.settle();
+      this.#settleAt(version, cursor);
+    } catch (error) {
+      if (error instanceof SettleLateError && error.waitedMs > 0) void this.#settleLate(error.ended, version, cursor);
+      throw error;
+    }
+  }
+
+  /** Better late than never: a disk that is always slow would else never count as having anything. */
+  async #settleLate(ended: Promise<void>, version: number, cursor: Cursor): Promise<void> {
+    try {
+      await ended;
+      if (version > this.#settledVersion) this.#settleAt(version, cursor);
+    } catch {
+      /* the next attempt says what is the matter */
+    }
+    this.#hasSettledLate = true;
   }
 
   get untaken(): number {

@@ -10,6 +10,7 @@ import { Delivery } from "../delivery/loop.js";
 import type { DeliverySettings } from "../delivery/settings.js";
 import type { LogConsumer } from "../log/consumer.js";
 import type { Cursor } from "../log/cursor.js";
+import { patiently } from "../log/settling.js";
 import type { LogRecord, Routing } from "../record.js";
 import type { Rejection, Target } from "../targets/target.js";
 import type { Queue } from "./queue.js";
@@ -94,7 +95,8 @@ export class Member {
   #deliver(): Delivery {
     const { flush } = this.#options;
     const target = typeof this.#options.target === "function" ? this.#options.target() : this.#options.target;
-    this.#consumer.settle = target.settle === undefined ? undefined : () => target.settle!();
+    this.#consumer.settle =
+      target.settle === undefined ? undefined : patiently(() => target.settle!(), this.#store.clock);
     return new Delivery({
       source: this.#consumer,
       target,
