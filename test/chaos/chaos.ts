@@ -26,6 +26,8 @@ export interface ChaosOptions {
   readonly messagesPerSecond: number;
   /** In how many lives the target goes or comes in the middle, 0 to 1. Default 0.5. */
   readonly turnChance?: number;
+  /** Where Node-RED lives; stays after `close`. Default: a folder that goes with it. */
+  readonly userDir?: string;
   /** Hears a line for each thing that is done. */
   readonly onStep?: (step: string) => void;
 }
@@ -52,7 +54,7 @@ export class Chaos {
   }
 
   static async start(options: ChaosOptions): Promise<Chaos> {
-    const { version, subject, messagesPerSecond } = options;
+    const { version, subject, messagesPerSecond, userDir } = options;
     const witness = await Witness.listen();
     try {
       const flow = chaosFlow({
@@ -61,7 +63,8 @@ export class Chaos {
         witnessPort: witness.port,
         messagesPerSecond,
       });
-      return new Chaos(options, witness, await startNodeRed(version, { flows: flow }), flow);
+      const nodeRed = await startNodeRed(version, { flows: flow, ...(userDir === undefined ? {} : { userDir }) });
+      return new Chaos(options, witness, nodeRed, flow);
     } catch (error) {
       await witness.close();
       throw error;

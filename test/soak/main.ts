@@ -4,9 +4,10 @@
  *   npm run soak                               200 kills of each Node-RED
  *   npm run soak -- --minutes 30               for half an hour, the versions in turn
  *   npm run soak -- --kills 50 --version 5 --target file --seed 7
+ * Targets: file, mongodb, elasticsearch; pool (of three files) and pool-mixed (one of each), under 2,000 messages a second.
  * Ends with exit code 1 at the first bout in which a promise was not kept; its folder is left for looking into.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -14,6 +15,7 @@ import { Chaos } from "../chaos/chaos.js";
 import { ElasticsearchSubject } from "../chaos/elasticsearch-subject.js";
 import { FileSubject } from "../chaos/file-subject.js";
 import { MongodbSubject } from "../chaos/mongodb-subject.js";
+import { PoolSubject } from "../chaos/pool-subject.js";
 import type { Subject } from "../chaos/subject.js";
 import { seededRandom } from "../support/fake-clock.js";
 import { NODE_RED_VERSIONS, type NodeRedVersion } from "../support/node-red-install.js";
@@ -24,10 +26,23 @@ const SUBJECTS: Readonly<Record<string, (folder: string) => Promise<Subject>>> =
   // Their servers are killed as often as Node-RED is.
   mongodb: () => MongodbSubject.start(),
   elasticsearch: () => ElasticsearchSubject.start(),
+  pool: async (folder) =>
+    new PoolSubject([await fileIn(folder, "a"), await fileIn(folder, "b"), await fileIn(folder, "c")]),
+  "pool-mixed": async (folder) =>
+    new PoolSubject([await fileIn(folder, "a"), await MongodbSubject.start(), await ElasticsearchSubject.start()]),
 };
+
+function fileIn(folder: string, name: string): Promise<Subject> {
+  mkdirSync(join(folder, name));
+  return FileSubject.in(join(folder, name));
+}
+
 /** After so many kills everything is looked at, and the next bout begins with empty folders. */
 const KILLS_PER_BOUT = 20;
 const MESSAGES_PER_SECOND = 1_000;
+/** Into a pool, whose members are taken away in most lives. */
+const POOL_PER_SECOND = 2_000;
+const POOL_TURN_CHANCE = 0.9;
 const DEFAULT_KILLS = 200;
 
 interface Plan {
@@ -75,11 +90,17 @@ async function fight(
 ): Promise<boolean> {
   const folder = mkdtempSync(join(tmpdir(), "resilient-soak-"));
   say(`Node-RED ${version}, seed ${seed}`);
+  const made = await subject(folder);
+  const isPool = made.parts !== undefined;
+  const userDir = join(folder, "node-red");
+  mkdirSync(userDir);
   const chaos = await Chaos.start({
     version,
-    subject: await subject(folder),
+    subject: made,
     random: seededRandom(seed),
-    messagesPerSecond: MESSAGES_PER_SECOND,
+    messagesPerSecond: isPool ? POOL_PER_SECOND : MESSAGES_PER_SECOND,
+    ...(isPool ? { turnChance: POOL_TURN_CHANCE } : {}),
+    userDir,
     onStep: say,
   });
   let hasHeld = false;
@@ -91,7 +112,10 @@ async function fight(
     total.checked += result.checked;
     hasHeld = result.violations.length === 0;
     for (const violation of result.violations) say(`VIOLATION ${violation}`);
-    if (!hasHeld) for (const line of chaos.nodeRed.lines.slice(-60)) say(`| ${line}`);
+    if (!hasHeld) {
+      for (const line of chaos.nodeRed.lines.slice(-60)) say(`| ${line}`);
+      writeFileSync(join(folder, "node-red.log"), chaos.nodeRed.lines.join("\n"));
+    }
   } finally {
     await chaos.close();
     if (hasHeld) rmSync(folder, { recursive: true, force: true });
