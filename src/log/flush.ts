@@ -221,9 +221,10 @@ export class Flusher {
   /** Starts what is due and has its lane free, and sets the timer for what is due next. */
   #look(): void {
     if (this.#isClosed) return;
-    if (this.#syncing === undefined) this.#startSync();
-    if (this.#writing === undefined) this.#startWrite();
+    // Read once: what falls due between two readings would neither be started nor waited for.
     const nowMs = this.#clock.elapsedMs();
+    if (this.#syncing === undefined) this.#startSync(nowMs);
+    if (this.#writing === undefined) this.#startWrite(nowMs);
     let nextMs = NEVER;
     for (const flushed of this.#logs) {
       flushed.isAwaited = false;
@@ -237,8 +238,7 @@ export class Flusher {
   }
 
   /** The one that has waited longest: on a slow disk there is not time for each, and none may be left out for ever. */
-  #startSync(): void {
-    const nowMs = this.#clock.elapsedMs();
+  #startSync(nowMs: number): void {
     let longest: Flushed | undefined;
     let sinceMs = NEVER;
     for (const flushed of this.#logs) {
@@ -257,8 +257,7 @@ export class Flusher {
     });
   }
 
-  #startWrite(): void {
-    const nowMs = this.#clock.elapsedMs();
+  #startWrite(nowMs: number): void {
     let longest: Flushed | undefined;
     let sinceMs = NEVER;
     for (const flushed of this.#logs) {
