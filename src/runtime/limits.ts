@@ -52,7 +52,7 @@ export interface HeldMessages {
 }
 
 /** The shared budget is looked at again after so many bytes: summing it up for each record would cost more. */
-const LOOK_BYTES = 16 * 1024;
+const LOOK_BYTES = 64 * 1024;
 /** What stands beside a payload in memory, roughly. */
 const RECORD_COST_BYTES = 8;
 /** Pieces given up for one look; the next look goes on. */
