@@ -121,10 +121,7 @@ export class DeadLetters implements DeadLetterSink {
 
   /** Letters as lines of JSON, the payload as canonical MongoDB Extended JSON, which names every type. */
   async *exported(filter: LetterFilter = {}): AsyncGenerator<string> {
-    for await (const { id, acceptedAtMs, rejectedAtMs, rejection, routing, record } of this.letters(filter)) {
-      const head = { id, acceptedAt: isoTime(acceptedAtMs), rejectedAt: isoTime(rejectedAtMs), ...rejection, routing };
-      yield `${JSON.stringify(head).slice(0, -1)},"payload":${extendedJson(record)}}\n`;
-    }
+    for await (const letter of this.letters(filter)) yield `${exportedLetter(letter)}\n`;
   }
 
   /**
@@ -219,8 +216,15 @@ function letterText(record: LogRecord, rejection: Rejection, rejectedAtMs: numbe
   return `${JSON.stringify(head).slice(0, -1)},"payload":${payload}}`;
 }
 
+/** A letter for people and other programs, as one line of JSON. */
+export function exportedLetter(letter: DeadLetter): string {
+  const { id, acceptedAtMs, rejectedAtMs, rejection, routing, record } = letter;
+  const head = { id, acceptedAt: isoTime(acceptedAtMs), rejectedAt: isoTime(rejectedAtMs), ...rejection, routing };
+  return `${JSON.stringify(head).slice(0, -1)},"payload":${extendedJson(record)}}`;
+}
+
 /** Undefined when it is none: written by another version, or by somebody else. */
-function readLetter({ bytes, offset }: LogRecord): DeadLetter | undefined {
+export function readLetter({ bytes, offset }: LogRecord): DeadLetter | undefined {
   let letter: unknown;
   try {
     letter = JSON.parse(bytes.toString("utf8"));

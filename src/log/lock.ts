@@ -44,10 +44,26 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
   }
 }
 
+/** Whether a living process has the folder. Takes nothing, and changes nothing. */
+export async function isFolderInUse(folder: string): Promise<boolean> {
+  const { fd, path } = await socketIn(folder);
+  try {
+    if (await answers(path)) return true;
+  } finally {
+    await closeFd(fd);
+  }
+  return isHeldByFile(join(folder, PID_NAME));
+}
+
+/** A socket path may have 108 bytes at most, so on Linux it is named through the open folder. */
+async function socketIn(folder: string): Promise<{ readonly fd: number | undefined; readonly path: string }> {
+  if (process.platform !== "linux") return { fd: undefined, path: join(folder, SOCKET_NAME) };
+  const fd = await fse.open(folder, "r");
+  return { fd, path: `/proc/self/fd/${fd}/${SOCKET_NAME}` };
+}
+
 async function lockBySocket(folder: string): Promise<FolderLock> {
-  // A socket path may have 108 bytes at most, so on Linux it is named through the open folder.
-  const fd = process.platform === "linux" ? await fse.open(folder, "r") : undefined;
-  const path = fd === undefined ? join(folder, SOCKET_NAME) : `/proc/self/fd/${fd}/${SOCKET_NAME}`;
+  const { fd, path } = await socketIn(folder);
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const server = await listen(path);
@@ -165,10 +181,14 @@ async function lockByFile(folder: string): Promise<FolderLock> {
     } catch (error) {
       if (!isErrno(error, "EEXIST")) throw error;
     }
-    const holder = (await fse.readFile(path, "latin1").catch(() => "")).trim(); // released meanwhile: try again
-    const pid = Number.parseInt(holder, 10);
-    if (Number.isInteger(pid) && (await identityOf(pid)) === holder) break;
+    if (await isHeldByFile(path)) break;
     await fse.unlink(path).catch(ignoreMissing);
   }
   throw new FolderInUseError(folder);
+}
+
+async function isHeldByFile(path: string): Promise<boolean> {
+  const holder = (await fse.readFile(path, "latin1").catch(() => "")).trim(); // not there, or just released
+  const pid = Number.parseInt(holder, 10);
+  return Number.isInteger(pid) && (await identityOf(pid)) === holder;
 }

@@ -15,25 +15,32 @@ const IDENTITY_NAME = "queue.id";
 /** Of an id in a folder's name: most file systems take names of 255 bytes. */
 const MOST_HEX = 230;
 
+/** The identity of a folder, where it has one; an empty buffer where making it was cut off. */
+export async function readIdentity(folder: string, files: Files): Promise<Buffer | undefined> {
+  try {
+    const file = await files.open(join(folder, IDENTITY_NAME));
+    try {
+      const identity = Buffer.alloc(16);
+      return (await file.read(identity, 0)) === identity.length ? identity : Buffer.alloc(0);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
+    return undefined;
+  }
+}
+
 /**
  * 16 bytes made once: files copied here from another queue are told apart by them. Losing the file does no harm: the
  * logs then keep the identity that their own segments have.
  */
 export async function identityOf(folder: string, files: Files): Promise<Buffer> {
   const path = join(folder, IDENTITY_NAME);
-  const identity = Buffer.alloc(16);
-  try {
-    const file = await files.open(path);
-    try {
-      if ((await file.read(identity, 0)) === identity.length) return identity;
-    } finally {
-      await file.close();
-    }
-    await files.remove(path); // cut off by a crash while it was made
-  } catch (error) {
-    if (!isErrno(error, "ENOENT")) throw error;
-  }
-  randomBytes(16).copy(identity);
+  const known = await readIdentity(folder, files);
+  if (known !== undefined && known.length > 0) return known;
+  if (known !== undefined) await files.remove(path);
+  const identity = randomBytes(16);
   const file = await files.create(path);
   try {
     await file.write(identity, 0);
@@ -43,6 +50,11 @@ export async function identityOf(folder: string, files: Files): Promise<Buffer> 
   }
   await files.syncFolder(folder);
   return identity;
+}
+
+/** The id of one log in a folder: the same in every life. */
+export function logIdOf(identity: Buffer, kind: typeof LOGS | typeof DEAD, name: string): Buffer {
+  return createHash("sha256").update(identity).update(`${kind}/${name}`).digest().subarray(0, 16);
 }
 
 /** The id that a folder was named for. */

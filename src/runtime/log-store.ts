@@ -2,7 +2,7 @@
  * The logs of a runtime's folder: opening them, flushing them together, and keeping them within the budgets they share.
  * What a log is for (an exporter, a pool, dead letters) is its owner's business.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Clock, Timer } from "../clock.js";
 import type { Connectivity } from "../delivery/connectivity.js";
@@ -15,7 +15,7 @@ import { Log } from "../log/log.js";
 import { oneSyncAtATime } from "../log/one-sync.js";
 import { quarantine } from "../log/quarantine.js";
 import type { Loss } from "../log/recovery.js";
-import { DEAD, folderNameOf, LOGS, QUARANTINE } from "./folder.js";
+import { DEAD, folderNameOf, logIdOf, LOGS, QUARANTINE } from "./folder.js";
 import { type Dropped, type HeldMessages, Limits, type SharedBudget } from "./limits.js";
 import type { Budgets, FlushSettings } from "./settings.js";
 
@@ -333,7 +333,7 @@ export class LogStore implements SharedBudget {
     const files = this.#files;
     const log: Log = await Log.open({
       folder: join(this.folder, kind, folderNameOf(name)),
-      logId: createHash("sha256").update(identity).update(`${kind}/${name}`).digest().subarray(0, 16),
+      logId: logIdOf(identity, kind, name),
       files,
       clock: this.clock,
       random: randomBytes,

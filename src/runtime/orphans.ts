@@ -64,14 +64,17 @@ export async function inspectOrphan(id: string, folder: string, files: Files, op
 export async function* exportOrphan(id: string, open: OpenOrphan): AsyncGenerator<string> {
   const log = await open(id);
   try {
-    for await (const record of waitingIn(log)) {
-      const { acceptedAtMs, routing } = record;
-      const head = { id: uuidText(record.id), acceptedAt: new Date(acceptedAtMs).toISOString(), routing };
-      yield `${JSON.stringify(head).slice(0, -1)},"payload":${extendedJson(record)}}\n`;
-    }
+    for await (const record of waitingIn(log)) yield `${exportedRecord(record)}\n`;
   } finally {
     await log.abandon();
   }
+}
+
+/** A record for people and other programs, as one line of JSON. */
+export function exportedRecord(record: LogRecord): string {
+  const { acceptedAtMs, routing } = record;
+  const head = { id: uuidText(record.id), acceptedAt: new Date(acceptedAtMs).toISOString(), routing };
+  return `${JSON.stringify(head).slice(0, -1)},"payload":${extendedJson(record)}}`;
 }
 
 /** Records moved together before the old queue lets go of them. */

@@ -43,7 +43,7 @@ export async function* waitingIn(log: Log): AsyncGenerator<LogRecord> {
   }
 }
 
-async function nextOf(stream: AsyncIterator<LogRecord>): Promise<LogRecord | undefined> {
-  const { done, value } = await stream.next();
-  return done === true ? undefined : (value as LogRecord);
+async function nextOf(stream: AsyncGenerator<LogRecord>): Promise<LogRecord | undefined> {
+  const next = await stream.next();
+  return next.done === true ? undefined : next.value;
 }
