@@ -114,12 +114,16 @@ describe("the MongoDB exporter", () => {
           ],
         ];
         try {
+          let seen = 0;
           for (const [name, more, status, line] of cases) {
             const from = nodeRed.lines.length;
             await deploy(mongodbNode({ database, collection: "statuses", options: QUICK, ...more }));
             await send(nodeRed, { payload: { name } });
-            await until(`${name}: ${status}`, async () => status.test(await lastStatus()), 30_000);
+            // Not what the exporter before this one showed.
+            const shown = async (): Promise<string> => (await heard(nodeRed)).statuses.slice(seen).at(-1) ?? "";
+            await until(`${name}: ${status}`, async () => status.test(await shown()), 30_000);
             await nodeRed.waitFor(line, from);
+            seen = (await heard(nodeRed)).statuses.length;
           }
           // What waited for the password, the authority and the host is there now, each once.
           await until("what waited", async () => (await documents(secured, database, /^statuses$/)).length >= 4);

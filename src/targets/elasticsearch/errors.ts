@@ -3,8 +3,8 @@
  * functions that look things up in them. What follows from a verdict is `target.ts`.
  *
  * Types and statuses are those of the servers 8.19 and 9.x (`org.elasticsearch.ElasticsearchException`, `RestStatus`);
- * the client's classes are those of @elastic/transport, `lib/errors`. Judged by status and type; the message text only
- * adds a hint for the reader.
+ * the client's classes are those of @elastic/transport, `lib/errors`. Judged by status and type; the message text adds a
+ * hint for the reader. One thing only it can tell, since the client keeps no code: that a certificate is not accepted.
  */
 import { TargetConfigError, TargetUnavailableError } from "../target.js";
 import { readErrorBody, type BulkItem } from "./answer.js";
@@ -110,19 +110,43 @@ export const CLASS_VERDICTS: ReadonlyMap<string, RequestVerdict> = new Map<strin
   ["ConfigurationError", "config"],
 ]);
 
-/** What a person can do about messages that the client gives without a code. */
-const HINTS: readonly (readonly [RegExp, string])[] = [
-  [/not yet valid/u, "the certificate is not valid yet: check the clock of this machine"],
-  [/certificate has expired/u, "the server's certificate has expired, or the clock of this machine is wrong"],
-  [/altnames/u, "the certificate is for another host name: check the address"],
-  [/fingerprint/u, "the certificate authority is not the one whose fingerprint was set"],
-  [/self[- ]signed|unable to (?:verify|get)/u, "the certificate is not trusted: set the certificate authority (CA)"],
-  [
-    /wrong version number|packet length too long|EPROTO/u,
-    "the server does not speak TLS there: try http instead of https",
-  ],
-  [/ENOTFOUND|EAI_AGAIN/u, "the host name was not found"],
-  [/ECONNREFUSED/u, "nothing listens there"],
+/** What a connection failed on, by OpenSSL's and Node's words, for want of a code; some no waiting will mend. */
+const HINTS: readonly { readonly pattern: RegExp; readonly hint: string; readonly verdict?: RequestVerdict }[] = [
+  // A board without a battery-backed clock boots in the past: this mends itself.
+  { pattern: /not yet valid/u, hint: "the certificate is not valid yet: check the clock of this machine" },
+  {
+    pattern: /certificate has expired/u,
+    hint: "the server's certificate has expired, or the clock of this machine is wrong",
+    verdict: "config",
+  },
+  { pattern: /altnames/u, hint: "the certificate is for another host name: check the address", verdict: "config" },
+  {
+    pattern: /fingerprint/u,
+    hint: "the certificate authority is not the one whose fingerprint was set",
+    verdict: "config",
+  },
+  {
+    pattern: /self[- ]signed|unable to (?:verify|get)/u,
+    hint: "the certificate is not trusted: set the certificate authority (CA)",
+    verdict: "config",
+  },
+  { pattern: /alert certificate required/u, hint: "the server wants a client certificate", verdict: "config" },
+  {
+    pattern: /alert (?:unknown ca|bad certificate|certificate (?:expired|unknown))/u,
+    hint: "the server does not accept our client certificate",
+    verdict: "config",
+  },
+  {
+    pattern: /alert handshake failure/u,
+    hint: "the server broke off the TLS handshake: does it want a client certificate?",
+    verdict: "config",
+  },
+  {
+    pattern: /wrong version number|packet length too long|EPROTO/u,
+    hint: "the server does not speak TLS there: try http instead of https",
+  },
+  { pattern: /ENOTFOUND|EAI_AGAIN/u, hint: "the host name was not found" },
+  { pattern: /ECONNREFUSED/u, hint: "nothing listens there" },
 ];
 
 /** Longest wait that a server may ask for. */
@@ -177,13 +201,13 @@ export function judgeStatus(answer: {
 export function judgeThrown(error: unknown): RequestFailure {
   const name = error instanceof Error ? error.name : "";
   const text = error instanceof Error ? error.message : String(error);
-  const hint = HINTS.find(([pattern]) => pattern.test(text))?.[1];
+  const { hint, verdict } = HINTS.find(({ pattern }) => pattern.test(text)) ?? {};
   const said =
     name === "ProductNotSupportedError"
       ? "what answers there is not Elasticsearch: a login page of the network, another service, or a compatible server (OpenSearch) without that setting"
-      : `Elasticsearch cannot be reached: ${text}${hint === undefined ? "" : ` (${hint})`}`;
+      : `Elasticsearch cannot be reached: ${text.trim()}${hint === undefined ? "" : ` (${hint})`}`;
   return {
-    verdict: CLASS_VERDICTS.get(name) ?? "unavailable",
+    verdict: (name === "ConnectionError" ? verdict : undefined) ?? CLASS_VERDICTS.get(name) ?? "unavailable",
     code: name === "" ? "unavailable" : name,
     message: withoutCredentials(said),
   };

@@ -210,11 +210,24 @@ describe("Elasticsearch's errors", () => {
     }
   });
 
-  it("says what to do about a certificate that is not trusted", () => {
-    const error = Object.assign(new Error("self-signed certificate in certificate chain"), { name: "ConnectionError" });
+  for (const [text, verdict, hint] of [
+    ["self-signed certificate in certificate chain", "config", /set the certificate authority/u],
+    ["unable to verify the first certificate", "config", /set the certificate authority/u],
+    ["Hostname/IP does not match certificate's altnames: Host: a", "config", /another host name/u],
+    ["certificate has expired", "config", /clock of this machine/u],
+    ["Server certificate CA fingerprint does not match the value", "config", /fingerprint was set/u],
+    ["…:tlsv13 alert certificate required:…", "config", /wants a client certificate/u],
+    ["…:tlsv1 alert unknown ca:…", "config", /does not accept our client certificate/u],
+    ["certificate is not yet valid", "unavailable", /check the clock/u],
+    ["…:wrong version number:…", "unavailable", /try http/u],
+  ] as const) {
+    it(`judges a connection that failed on "${text}" as ${verdict}, and says what to do`, () => {
+      const judged = judgeThrown(Object.assign(new Error(text), { name: "ConnectionError" }));
 
-    assert.match(judgeThrown(error).message, /set the certificate authority/u);
-  });
+      assert.equal(judged.verdict, verdict);
+      assert.match(judged.message, hint);
+    });
+  }
 
   it("reads Retry-After as a date by the server's own clock, since ours may be years off", () => {
     const headers = { "retry-after": "Tue, 24 Nov 2026 08:00:30 GMT", date: "Tue, 24 Nov 2026 08:00:00 GMT" };

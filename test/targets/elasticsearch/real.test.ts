@@ -373,7 +373,7 @@ for (const version of VERSIONS) {
           const { tls: _, ...without } = connection;
 
           await assert.rejects(openTarget({ connection: without }, parts), (error: Error) => {
-            assert.ok(error instanceof TargetUnavailableError);
+            assert.ok(error instanceof TargetConfigError);
             assert.match(error.message, /set the certificate authority/u);
             return true;
           });
