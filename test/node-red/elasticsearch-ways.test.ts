@@ -109,9 +109,9 @@ describe("the ways to Elasticsearch, in Node-RED", function () {
     ]);
 
     await send(nodeRed, ...names.map((way) => ({ to: way, payload: { way } })));
-    let found: unknown[] = [];
+    let found: string[] = [];
     await until("all to be there", async () => {
-      found = (await documents(index)).map(({ way }) => way);
+      found = (await documents(index)).map(({ way }) => String(way));
       return found.length >= names.length;
     });
 
@@ -228,7 +228,7 @@ describe("the ways to Elasticsearch, in Node-RED", function () {
     assert.equal((await documents("ends")).length, 1);
     assert.equal((await documents("ends"))[0]?.["celsius"], 21);
     await until("two to be caught", async () => (await heard(nodeRed)).caught.length === 2);
-    const codes = (await heard(nodeRed)).caught.map(({ code }) => code).sort();
+    const codes = (await heard(nodeRed)).caught.map(({ code }) => String(code)).sort();
     assert.deepEqual(codes, ["no-destination", "timestamp_error"]);
   });
 

@@ -76,7 +76,7 @@ describe("the ways to write to MongoDB, in Node-RED", function () {
     assert.deepEqual(counted, [{ room: "a", n: 3 }]);
     // A message without a collection is refused at once; one without its whole key can never be written.
     await until("four to be caught", async () => (await heard(nodeRed)).caught.length === 4);
-    const codes = (await heard(nodeRed)).caught.map(({ code }) => code).sort();
+    const codes = (await heard(nodeRed)).caught.map(({ code }) => String(code)).sort();
     assert.deepEqual(codes, ["key-missing", "key-missing", "no-destination", "no-destination"]);
   });
 
@@ -136,7 +136,7 @@ describe("the ways to write to MongoDB, in Node-RED", function () {
       const [dated, undated] = double.documents("plant.readings");
       assert.deepEqual(dated?.["at"], new Date("2026-01-31T12:00:00Z"));
       assert.deepEqual([dated["device"], dated["celsius"]], ["pi", 20]);
-      assert.ok(Math.abs((undated?.["at"] as Date).getTime() - Date.now()) < 60_000);
+      assert.ok(Math.abs(Number(undated?.["at"]) - Date.now()) < 60_000);
       await until("the third", async () => (await heard(nodeRed)).caught.some(({ code }) => code === "time-field"));
     } finally {
       await double.close();
@@ -172,7 +172,10 @@ describe("the ways to write to MongoDB, in Node-RED", function () {
         await send(nodeRed, { payload: { way } });
         if (way === "without") {
           await nodeRed.waitFor("wants a client certificate", from);
-          await until("red", async () => /^red ring to be mended/.test((await heard(nodeRed)).statuses.at(-1) ?? ""));
+          await until(
+            "red",
+            async () => (await heard(nodeRed)).statuses.at(-1)?.startsWith("red ring to be mended") === true,
+          );
         } else await until(way, async () => (await stored()).includes(way));
       }
 
