@@ -30,6 +30,27 @@ export function run(command, args, { env = {}, cwd = root, quiet = false } = {})
   });
 }
 
+/** As `run`, but what it says is held back until it has ended, and then shown as one piece, with its time. */
+export function runQuietly(command, args, { title = command } = {}) {
+  const path = `${join(root, "node_modules", ".bin")}:${process.env.PATH}`;
+  const startedAt = performance.now();
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      cwd: root,
+      env: { ...process.env, PATH: path },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const said = [];
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => said.push(chunk));
+    child.on("error", reject);
+    child.on("close", (code) => {
+      heading(`${title} (${Math.round((performance.now() - startedAt) / 1_000)} s)`);
+      process.stdout.write(Buffer.concat(said));
+      resolve(code ?? 1);
+    });
+  });
+}
+
 /** As `run`, but a failure ends the command with the same exit code: nothing after this step would make sense. */
 export async function mustRun(command, args, options) {
   const code = await run(command, args, options);

@@ -61,4 +61,6 @@ start() {
 }
 end() { local p; p=$(cat "$node/pid"); kill "$1" "$p" 2>/dev/null || return 0
   for _ in $(seq 1 100); do kill -0 "$p" 2>/dev/null || return 0; sleep 0.1; done; kill -KILL "$p"; }
-case $cmd in build) build;; start) build; start;; stop) end -TERM;; kill) end -KILL;; *) echo "unknown: $cmd" >&2; exit 2;; esac
+# One at a time: whoever comes while another compiles has only to wait.
+built() { exec 9> "$dir/lock"; flock 9; build; exec 9>&-; }
+case $cmd in build) built;; start) built; start;; stop) end -TERM;; kill) end -KILL;; *) echo "unknown: $cmd" >&2; exit 2;; esac
