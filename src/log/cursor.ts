@@ -3,7 +3,7 @@
  * blocks behind it. Entries are absolute, never increments, so that losing one costs only what it said.
  */
 import { ByteReader, BytesError, ByteWriter } from "./bytes.js";
-import type { Range } from "./ranges.js";
+import { type Range, RangeSet } from "./ranges.js";
 
 /** The most bytes a target may keep in its cursor. */
 export const MAX_STATE_BYTES = 4096;
@@ -19,6 +19,12 @@ export interface Cursor {
 
 export function isConfirmedBy({ offset: cursor, ranges }: Cursor, offset: number): boolean {
   return offset < cursor || ranges.some(({ from, to }) => offset >= from && offset < to);
+}
+
+/** How many offsets of `[from, to)` it has not confirmed. */
+export function unconfirmedIn({ offset, ranges }: Cursor, from: number, to: number): number {
+  const start = Math.max(from, offset);
+  return start >= to ? 0 : to - start - RangeSet.of(ranges).countIn(start, to);
 }
 
 /** How far each consumer is, by its id. */

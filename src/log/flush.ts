@@ -1,10 +1,11 @@
 /**
  * Moves logs to the disk: one flusher for all logs of a runtime. Writes go one after the other, and syncs go one after
  * the other beside them, so that a slow card takes no more than two of libuv's four threads from everyone else, and the
- * sync of one log does not hold back the writes of the others. What a round does is `log.ts`; this decides when.
+ * sync of one log does not hold back the writes of the others. What a round does is `store.ts`; this decides when.
  */
 import type { Clock, Timer } from "../clock.js";
-import { type Log, SettleError } from "./log.js";
+import { SettleError } from "./errors.js";
+import type { Log } from "./log.js";
 
 /** At most a tenth of the time is spent in fdatasync: the next one waits nine times as long as the last one took. */
 const DUTY = 9;
@@ -32,6 +33,7 @@ export class Flushed {
   readonly policy: FlushPolicy;
   readonly #onTrouble: (trouble: Error | undefined) => void;
   #failures = 0;
+  #settleTrouble: Error | undefined;
   #notBeforeMs = 0;
   /** Since when someone wants a sync of everything accepted until then, whatever it costs. */
   #wantedSinceMs: number | undefined;
@@ -102,10 +104,12 @@ export class Flushed {
     }
     // A target that cannot settle does not keep the log from its disk: that has just been synced.
     const hasFailed = trouble !== undefined && !(trouble instanceof SettleError);
+    if (sync && !hasFailed) this.#settleTrouble = trouble;
     this.#failures = hasFailed ? this.#failures + 1 : 0;
     const waitMs = hasFailed ? Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** (this.#failures - 1)) : 0;
     this.#notBeforeMs = hasFailed ? clock.elapsedMs() + waitMs : 0;
-    this.#onTrouble(trouble);
+    // A write that went well says nothing of a target that could not settle: the next sync does.
+    this.#onTrouble(trouble ?? this.#settleTrouble);
     if (sync && !hasFailed) this.#tell((offset) => offset < upTo, undefined);
     if (this.#waiting.length > 0) this.want(clock.elapsedMs());
   }

@@ -1,6 +1,6 @@
 /**
  * Segments: the files of a log. Writing one (`SegmentWriter`), and reading one from front to back (`SegmentReader`).
- * Which segments there are, and when one is begun or deleted, is `log.ts`.
+ * Which segments there are is `segment-folder.ts`; when one is begun or deleted, `store.ts`.
  */
 import { crc32 } from "node:zlib";
 import type { Files, OpenFile } from "../files.js";

@@ -2,13 +2,14 @@
  * The deep crash enumeration, on as many cores as there are:
  *   npm run crash -- --states 1000000 [--seed N] [--profile posix|ext4] [--threads N]
  *   npm run crash -- --faults        plants every known fault and shows that it is found
- * Without a profile half of the states is run under each. Ends with 1 at a violation, whose seed it names.
+ * Without a profile half of the states is run under each. Ends with 1 at a violation, whose seed it names, and when
+ * nothing was explored.
  */
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { build } from "./build.js";
 import type { Explored, Profile } from "./explore.js";
-import { faultOptions, MUTANTS } from "./mutants.js";
+import { faultOptions, isFound, MUTANTS } from "./mutants.js";
 import { type Job, runAll } from "./pool.js";
 
 /** States of one seed: an exploration is repeated by its seed alone, so it should not take long. */
@@ -36,20 +37,22 @@ async function enumerate(states: number): Promise<void> {
   const built = await build([]);
   const total: Explored = { states: 0, kills: 0, harmed: 0, nested: 0 };
   const jobs: Job[] = [];
-  const rounds = Math.ceil(states / profiles.length / STATES_PER_SEED);
+  const each = Math.ceil(states / profiles.length);
+  const rounds = Math.ceil(each / STATES_PER_SEED);
   for (let i = 0; i < rounds; i++) {
-    for (const profile of profiles) jobs.push(exploration(seed + i, profile, Math.min(STATES_PER_SEED, states)));
+    for (const profile of profiles) jobs.push(exploration(seed + i, profile, Math.min(STATES_PER_SEED, each)));
   }
   function exploration(jobSeed: number, profile: Profile, jobStates: number): Job {
     return {
       task: { crashFolder: built.crashFolder(), options: { profile, seed: jobSeed, states: jobStates } },
       onDone(result) {
-        if (result.kind === "clean") {
+        if (result.kind === "clean" && result.explored.states > 0) {
           for (const key of ["states", "kills", "harmed", "nested"] as const) total[key] += result.explored[key];
           say(`${profile}, seed ${jobSeed}: ${result.explored.states} states, no violation; ${total.states} in all`);
           return;
         }
         process.exitCode = 1;
+        if (result.kind === "clean") return void say(`${profile}, seed ${jobSeed}: NOTHING was explored`);
         say(`${profile}, seed ${jobSeed}: VIOLATION after ${result.states} states: ${result.message}`);
         process.stdout.write(`${result.stack}\n`);
       },
@@ -61,8 +64,9 @@ async function enumerate(states: number): Promise<void> {
     built.remove();
   }
   const { states: done, kills, harmed, nested } = total;
+  if (done === 0) process.exitCode = 1;
   const kinds = `${kills} kills, ${done - kills} power cuts; ${harmed} harmed by hand, ${nested} after an earlier crash`;
-  const verdict = process.exitCode === 1 ? "and a VIOLATION, see above" : "without a violation";
+  const verdict = process.exitCode === 1 ? "and something is WRONG, see above" : "without a violation";
   say(`${done} crash states explored ${verdict} (${kinds}); seeds from ${seed}`);
 }
 
@@ -73,9 +77,9 @@ async function plantFaults(): Promise<void> {
     const { name } = fault;
     const task = { crashFolder: built.crashFolder(name), options: faultOptions(fault, seed) };
     const onDone: Job["onDone"] = (result) => {
-      const message = result.kind === "violation" ? result.message.split("\n")[0] : "";
-      if (result.kind === "clean") process.exitCode = 1;
-      say(`${name.padEnd(22)} ${result.kind === "clean" ? "SURVIVED" : `${result.states} states: ${message}`}`);
+      if (!isFound(result)) process.exitCode = 1;
+      const found = result.kind === "clean" ? "" : `${result.states} states: ${result.message.split("\n")[0]}`;
+      say(`${name.padEnd(22)} ${isFound(result) ? "" : "SURVIVED "}${found}`);
     };
     return { task, onDone };
   });

@@ -1,7 +1,8 @@
 /** One flusher for all logs: who is written and synced when, on disks that are fast, slow, or failing. */
 import assert from "node:assert/strict";
 import { type FlushPolicy, type Flushed, Flusher } from "../../src/log/flush.js";
-import { type Log, SettleError } from "../../src/log/log.js";
+import { SettleError } from "../../src/log/errors.js";
+import type { Log } from "../../src/log/log.js";
 import { oneSyncAtATime } from "../../src/log/one-sync.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { SlowDisk } from "../support/store-rig.js";
