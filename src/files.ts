@@ -4,6 +4,7 @@
  * in silence, and a queue must hear of it.
  */
 import * as fs from "node:fs";
+import { dirname } from "node:path";
 
 export interface OpenFile {
   /** Writes at `position` and resolves to how many bytes were taken: a full disk takes fewer without an error. */
@@ -84,10 +85,27 @@ export function isErrno(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && codes.includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
+/** Level by level: of a disk that is read-only, Node's `recursive` says that there is no such folder. */
+async function makeFolder(folder: string): Promise<void> {
+  const make = (): Promise<void> => fs.promises.mkdir(folder, { mode: 0o700 });
+  try {
+    await make();
+  } catch (error) {
+    const parent = dirname(folder);
+    if (isErrno(error, "ENOENT") && parent !== folder) {
+      await makeFolder(parent);
+      await make().catch((again: unknown) => unlessFolder(folder, again)); // another may have made it meanwhile
+    } else await unlessFolder(folder, error);
+  }
+}
+
+async function unlessFolder(path: string, error: unknown): Promise<void> {
+  const stats = await fs.promises.stat(path).catch(() => undefined); // `error` says why it is not there
+  if (stats?.isDirectory() !== true) throw error;
+}
+
 export const systemFiles: Files = {
-  async makeFolder(folder) {
-    await fs.promises.mkdir(folder, { recursive: true, mode: 0o700 });
-  },
+  makeFolder,
   async list(folder) {
     try {
       return await fs.promises.readdir(folder);

@@ -3,19 +3,21 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { NODE_RED_VERSIONS } from "../support/node-red-install.js";
-import { type Flow, type FlowNode, type NodeRed, startNodeRed } from "../support/node-red.js";
-import { type Heard, TAB, exporterNode, heard, linesOf, listeners, runtimeNode, send, until } from "./flows.js";
-
-interface Noted {
-  readonly reports: readonly {
-    readonly delivered: number;
-    readonly rejected: readonly { readonly code: string; readonly message: string; readonly routing: object }[];
-    readonly ids: { readonly delivered: readonly string[] };
-    readonly exporter: { readonly id: string; readonly type: string };
-    readonly destination: string;
-  }[];
-  readonly events: readonly { readonly kind: string; readonly [property: string]: unknown }[];
-}
+import { type Flow, type NodeRed, startNodeRed } from "../support/node-red.js";
+import {
+  type Heard,
+  TAB,
+  eventsNode,
+  exporterNode,
+  heard,
+  linesOf,
+  listeners,
+  noted,
+  notes,
+  runtimeNode,
+  send,
+  until,
+} from "./flows.js";
 
 interface Letters {
   readonly count: number;
@@ -126,8 +128,7 @@ for (const version of NODE_RED_VERSIONS) {
 
     it("tells of a target that goes and comes, and of a backlog that grows, as messages", async () => {
       const flow = [TAB, runtimeNode(), exporterNode({ file: "later/out.jsonl" }), ...listeners(), ...notes()];
-      const events = { id: "events", type: "resilient-events", z: "tab", name: "", runtime: "rt", groups: {} };
-      await deploy([...flow, { ...events, thresholds: { records: 3 }, wires: [["note-events"]] }]);
+      await deploy([...flow, eventsNode({ thresholds: { records: 3 } })]);
       const kinds = async (): Promise<string[]> => (await noted(nodeRed)).events.map(({ kind }) => kind);
 
       await send(nodeRed, { payload: 1 }, { payload: 2 }, { payload: 3 });
@@ -315,38 +316,6 @@ async function login(nodeRed: NodeRed, username: string): Promise<string> {
   const body = { client_id: "node-red-admin", grant_type: "password", scope: "", username, password: "secret" };
   const answer = await nodeRed.request("/auth/token", { method: "POST", body: JSON.stringify(body) });
   return (answer as { access_token: string }).access_token;
-}
-
-/** What the report output and the events node have sent. */
-function notes(): FlowNode[] {
-  const note = (key: string): FlowNode => ({
-    id: `note-${key}`,
-    type: "function",
-    z: "tab",
-    name: "",
-    outputs: 0,
-    func: `const noted = global.get("${key}") ?? []; noted.push(msg.payload); global.set("${key}", noted);`,
-    wires: [],
-  });
-  return [
-    { ...note("reports"), initialize: 'global.set("reports", []);' },
-    { ...note("events"), initialize: 'global.set("events", []);' },
-    { id: "in-noted", type: "http in", z: "tab", url: "/noted", method: "get", upload: false, wires: [["fn-noted"]] },
-    {
-      id: "fn-noted",
-      type: "function",
-      z: "tab",
-      name: "",
-      outputs: 1,
-      func: 'msg.payload = { reports: global.get("reports"), events: global.get("events") }; return msg;',
-      wires: [["out-noted"]],
-    },
-    { id: "out-noted", type: "http response", z: "tab", wires: [] },
-  ];
-}
-
-async function noted(nodeRed: NodeRed): Promise<Noted> {
-  return (await nodeRed.request("/noted")) as Noted;
 }
 
 function contains(all: readonly string[]): (one: string) => boolean {

@@ -122,6 +122,63 @@ export function linesOf(path: string): unknown[] {
   return lines.map((line): unknown => JSON.parse(line));
 }
 
+export interface Noted {
+  readonly reports: readonly {
+    readonly delivered: number;
+    readonly rejected: readonly { readonly code: string; readonly message: string; readonly routing: object }[];
+    readonly ids: { readonly delivered: readonly string[] };
+    readonly exporter: { readonly id: string; readonly type: string };
+    readonly destination: string;
+  }[];
+  readonly events: readonly { readonly kind: string; readonly [property: string]: unknown }[];
+}
+
+/** What the report output and the events node have sent. */
+export function notes(): FlowNode[] {
+  const note = (key: string): FlowNode => ({
+    id: `note-${key}`,
+    type: "function",
+    z: "tab",
+    name: "",
+    outputs: 0,
+    func: `const noted = global.get("${key}") ?? []; noted.push(msg.payload); global.set("${key}", noted);`,
+    wires: [],
+  });
+  return [
+    { ...note("reports"), initialize: 'global.set("reports", []);' },
+    { ...note("events"), initialize: 'global.set("events", []);' },
+    { id: "in-noted", type: "http in", z: "tab", url: "/noted", method: "get", upload: false, wires: [["fn-noted"]] },
+    {
+      id: "fn-noted",
+      type: "function",
+      z: "tab",
+      name: "",
+      outputs: 1,
+      func: 'msg.payload = { reports: global.get("reports"), events: global.get("events") }; return msg;',
+      wires: [["out-noted"]],
+    },
+    { id: "out-noted", type: "http response", z: "tab", wires: [] },
+  ];
+}
+
+export async function noted(nodeRed: NodeRed): Promise<Noted> {
+  return (await nodeRed.request("/noted")) as Noted;
+}
+
+/** Tells what happens to `notes`. */
+export function eventsNode(more: object = {}): FlowNode {
+  const node = {
+    id: "events",
+    type: "resilient-events",
+    z: "tab",
+    name: "",
+    runtime: "rt",
+    groups: {},
+    thresholds: {},
+  };
+  return { ...node, wires: [["note-events"]], ...more };
+}
+
 /** Asks again and again until it holds: another process cannot call back. @throws when it does not come in time */
 export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
   const giveUpAt = performance.now() + timeoutMs;
