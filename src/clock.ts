@@ -2,7 +2,7 @@
  * Time as the engine sees it. The only place that reads clocks or starts timers, so that tests can hold both.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { uptime } from "node:os";
 import { hrtime } from "node:process";
 
@@ -15,7 +15,10 @@ export interface Clock {
   elapsedMs(): number;
   /** Wall time in ms since 1970. Only labels records; it may be wrong and it may jump. */
   wallMs(): number;
-  /** Wall time has been plausible and steady for a while. Before that nothing is deleted or corrected by it. */
+  /**
+   * Wall time is plausible, and a time server has set it or it has been steady for a while. Before that nothing is deleted
+   * or corrected by it.
+   */
   readonly isWallTrusted: boolean;
   /**
    * Identifies this boot of the machine, and how long it has slept in it: two readings of `elapsedMs` can be compared only
@@ -67,10 +70,26 @@ const STEADY_MS = 10 * 60_000;
 /** A larger difference between the two clocks is a jump, not drift. */
 const JUMP_MS = 2_000;
 
-/** Watches whether the wall clock runs evenly beside the monotonic one. */
+/**
+ * Touched by systemd-timesyncd, which sets the clock of most Raspberry Pis, whenever it has done so; gone with the boot.
+ * See systemd-timesyncd.service(8).
+ */
+const SYNCHRONIZED = "/run/systemd/timesync/synchronized";
+/** How often it is looked whether it is there. */
+const SYNCHRONIZED_LOOK_MS = 1_000;
+
+/** Watches whether the wall clock runs evenly beside the monotonic one, or has been set by a time server. */
 export class WallWatch {
+  readonly #isSynchronized: () => boolean;
   #differenceMs: number | undefined;
   #steadySinceMs = 0;
+  #wasSynchronized = false;
+  #synchronizedLookAtMs = Number.NEGATIVE_INFINITY;
+
+  /** @param isSynchronized whether a time server has set the clock in this boot, as far as anyone tells */
+  constructor(isSynchronized: () => boolean = () => false) {
+    this.#isSynchronized = isSynchronized;
+  }
 
   /** Looks at both clocks, and tells whether the wall clock can be trusted. */
   look(elapsedMs: number, wallMs: number): boolean {
@@ -79,7 +98,18 @@ export class WallWatch {
       this.#steadySinceMs = elapsedMs;
     }
     this.#differenceMs = differenceMs;
-    return isPlausibleWall(wallMs) && elapsedMs - this.#steadySinceMs >= STEADY_MS;
+    if (!isPlausibleWall(wallMs)) return false;
+    return elapsedMs - this.#steadySinceMs >= STEADY_MS || this.#hasJustSynchronized(elapsedMs);
+  }
+
+  /** Counts once: a clock that jumps after that has been set by somebody else, and has to run evenly again. */
+  #hasJustSynchronized(elapsedMs: number): boolean {
+    if (this.#wasSynchronized || elapsedMs < this.#synchronizedLookAtMs) return false;
+    this.#synchronizedLookAtMs = elapsedMs + SYNCHRONIZED_LOOK_MS;
+    if (!this.#isSynchronized()) return false;
+    this.#wasSynchronized = true;
+    this.#steadySinceMs = Number.NEGATIVE_INFINITY;
+    return true;
   }
 }
 
@@ -115,7 +145,7 @@ export class BootWatch {
   }
 }
 
-const wallWatch = new WallWatch();
+const wallWatch = new WallWatch(() => existsSync(SYNCHRONIZED));
 const bootWatch = new BootWatch(readBootId());
 
 export const systemClock: Clock = {

@@ -41,6 +41,37 @@ describe("the wall clock", () => {
   });
 });
 
+describe("the wall clock of a machine that a time server sets", () => {
+  it("is trusted as soon as it has been set, even by years", () => {
+    let isSet = false;
+    const watch = new WallWatch(() => isSet);
+    assert.equal(watch.look(0, NOW_MS), false, "plausible, but days behind: what was saved at the shutdown");
+    assert.equal(watch.look(MINUTE_MS, NOW_MS + MINUTE_MS), false);
+
+    isSet = true;
+
+    assert.equal(watch.look(2 * MINUTE_MS, NOW_MS + 1e9), true);
+    assert.equal(watch.look(3 * MINUTE_MS, NOW_MS + 1e9 + MINUTE_MS), true);
+  });
+
+  it("has to run evenly again when somebody sets it after that", () => {
+    const watch = new WallWatch(() => true);
+    assert.equal(watch.look(0, NOW_MS), true);
+
+    assert.equal(watch.look(MINUTE_MS, NOW_MS - 3_600_000), false);
+    assert.equal(watch.look(12 * MINUTE_MS, NOW_MS - 3_600_000 + 11 * MINUTE_MS), true);
+  });
+
+  it("is asked for on the disk once a second at most, and never again once it was set", () => {
+    let looks = 0;
+    const watch = new WallWatch(() => ++looks === 3);
+
+    for (let ms = 0; ms < 10_000; ms += 10) watch.look(ms, NOW_MS + ms);
+
+    assert.equal(looks, 3);
+  });
+});
+
 describe("the boot", () => {
   const boot = Buffer.from("0102030405060708", "hex");
 

@@ -60,6 +60,8 @@ export interface DeliveryStatus {
   readonly circuit: CircuitState;
   readonly isPaused: boolean;
   readonly isClosed: boolean;
+  /** Nothing is sent because the wall clock cannot be trusted yet, and the user wants to wait for that. */
+  readonly waitsForClock: boolean;
   readonly lastError: { readonly message: string; readonly code: string; readonly atWallMs: number } | undefined;
   readonly held: readonly HeldDestination[];
   /** Taken from the log and not yet at their end. */

@@ -46,6 +46,9 @@ const CLOSE_MS = 3_000;
 /** Of that, how long batches under way have to let go before they are abandoned. */
 const LET_GO_MS = 2_000;
 
+/** How often it is looked whether the wall clock can be trusted, by those who wait for that. */
+const CLOCK_LOOK_MS = 1_000;
+
 /** Batches that may wait for their next attempt beside those under way: part of the bound on memory. */
 const MOST_RESTING = 4;
 
@@ -109,6 +112,7 @@ export class Delivery {
       circuit: this.#circuit.state,
       isPaused: this.#isPaused,
       isClosed: this.#isClosing,
+      waitsForClock: this.#waitsForClock(),
       lastError: this.#report.lastError,
       held: this.#holds.list(),
       inFlight: this.#underWay(),
@@ -155,7 +159,7 @@ export class Delivery {
    */
   flush(): Promise<FlushReport> {
     const { counters } = this.#report;
-    if (this.#isClosing || this.#isPaused) {
+    if (this.#isClosing || this.#isPaused || this.#waitsForClock()) {
       return Promise.resolve(reportOf(counters, counters, this.#source.backlog().records, "stopped"));
     }
     let untried = this.#source.untaken + this.#intake.stagedRecords;
@@ -218,7 +222,7 @@ export class Delivery {
   async #step(): Promise<void> {
     if (!this.#maySend()) {
       this.#intake.release();
-      await this.#wakeup.wait();
+      await this.#wakeup.wait(this.#waitsForClock() ? CLOCK_LOOK_MS : Infinity);
     } else if (!this.#circuit.isUsable) {
       this.#intake.release();
       // `open` is not called while a delivery is under way; those end within the target's own deadline.
@@ -395,8 +399,12 @@ export class Delivery {
   }
 
   #maySend(): boolean {
-    if (this.#isClosing || this.#isPaused) return false;
+    if (this.#isClosing || this.#isPaused || this.#waitsForClock()) return false;
     return this.#settings.sending === "automatic" || !this.#flushes.isEmpty;
+  }
+
+  #waitsForClock(): boolean {
+    return this.#settings.waitForClock && !this.#clock.isWallTrusted;
   }
 
   #hasRoom(): boolean {

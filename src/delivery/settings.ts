@@ -28,6 +28,8 @@ export interface DeliverySettings {
    * Undefined (the default): never.
    */
   readonly giveUpAfterMs: number | undefined;
+  /** Nothing is sent while the wall clock cannot be trusted. Default false. */
+  readonly waitForClock: boolean;
   /** On request: nothing is sent before `flush` is called. Default automatic. */
   readonly sending: "automatic" | "onRequest";
   /** False: each record is sent once, and one that could not be delivered is dropped and counted. Default true. */
@@ -47,6 +49,7 @@ export const DEFAULT_DELIVERY_SETTINGS: DeliverySettings = {
   backoffMinMs: 1_000,
   backoffMaxMs: 300_000,
   giveUpAfterMs: undefined,
+  waitForClock: false,
   sending: "automatic",
   keepUnsent: true,
   rejectGuard: 20,

@@ -65,6 +65,13 @@ export interface MemberOptions {
 const STATUS_INTERVAL_MS = 1_000;
 const NOTHING: DeliveryCounters = { delivered: 0, duplicates: 0, rejected: 0, retried: 0, dropped: 0, batches: 0 };
 
+const CLOCK_PROBLEM: ExporterStatus["problem"] = {
+  message:
+    "What waits is sent once the clock of this machine can be trusted, as the settings ask: when a time server has set it, or it has run evenly for ten minutes.",
+  code: "clock",
+  configuration: false,
+};
+
 export class Member {
   readonly id: string;
   readonly #store: LogStore;
@@ -122,7 +129,7 @@ export class Member {
 
   status(): ExporterStatus {
     const backlog = this.#consumer.backlog();
-    const { circuit, isPaused, isClosed, lastError, held } = this.#delivery.status;
+    const { circuit, isPaused, isClosed, waitsForClock, lastError, held } = this.#delivery.status;
     const { counters } = this;
     const oldest = backlog.oldestAcceptedAtMs;
     const isDown = circuit.kind === "open" || circuit.kind === "halfOpen";
@@ -141,7 +148,9 @@ export class Member {
               code: lastError.code,
               configuration: circuit.kind === "open" && circuit.cause.name === "TargetConfigError",
             }
-          : undefined,
+          : waitsForClock && backlog.records > 0
+            ? CLOCK_PROBLEM
+            : undefined,
       storage:
         storage === undefined
           ? undefined
@@ -317,6 +326,7 @@ function deliverySettings(flush: FlushSettings): Partial<DeliverySettings> {
     liveFirst: flush.liveFirst,
     bytesPerSecond: flush.bytesPerSecond === 0 ? undefined : flush.bytesPerSecond,
     giveUpAfterMs: flush.giveUpAfterMs === 0 ? undefined : flush.giveUpAfterMs,
+    waitForClock: flush.waitForClock,
     sending: flush.sending,
     keepUnsent: flush.keepUnsent,
   };

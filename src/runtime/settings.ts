@@ -56,6 +56,8 @@ export interface FlushSettings {
   readonly liveFirst: boolean;
   /** Age at which a record that keeps failing goes to the dead letters, in ms, 0 for never. Default 0. */
   readonly giveUpAfterMs: number;
+  /** Nothing is sent while the wall clock cannot be trusted, so that no record leaves with a wrong time. Default off. */
+  readonly waitForClock: boolean;
 }
 
 /** What all logs of a runtime share. */
@@ -127,6 +129,7 @@ export const FLUSH_SETTINGS = {
   strictOrder: { kind: "switch", default: false },
   liveFirst: { kind: "switch", default: false },
   giveUpAfterMs: { kind: "number", unit: "ms", min: 1_000, max: 10 * YEAR_MS, zeroIsNoLimit: true, default: 0 },
+  waitForClock: { kind: "switch", default: false },
 } as const satisfies Record<keyof FlushSettings, Setting>;
 
 export const BUDGETS = {

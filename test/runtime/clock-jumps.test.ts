@@ -160,6 +160,93 @@ describe("a clock that jumps", () => {
     await rig.close();
   });
 
+  describe("where the user wants to wait for it", () => {
+    const flush = { waitForClock: true };
+
+    it("is waited for by what is sent, not by those who send, and says so", async () => {
+      const clock = wrongClock();
+      const rig = new StoreRig({ clock, files: disk });
+      const target = new Witness();
+      const { exporter } = await rig.exporter("a", flush, { target });
+
+      const sent = send(exporter, 1);
+      await clock.advance(HOUR_MS);
+
+      assert.deepEqual([sent.isDone, sent.error], [true, undefined]);
+      assert.equal(target.seen.length, 0);
+      const { waiting, problem, circuit } = exporter.status();
+      assert.deepEqual([waiting, problem?.code, problem?.configuration, circuit], [1, "clock", false, "closed"]);
+      assert.equal((await exporter.flush()).end, "stopped", "nor does a flush send what has no right time");
+      await rig.close();
+    });
+
+    it("is noticed within a second when it is right, and then everything leaves with the right time", async () => {
+      const clock = wrongClock();
+      const rig = new StoreRig({ clock, files: disk });
+      const target = new Witness();
+      const { exporter } = await rig.exporter("a", flush, { target });
+      send(exporter, 1);
+      await clock.advance(HOUR_MS);
+      send(exporter, 2);
+      clock.setWall(RIGHT_MS);
+      clock.isWallTrusted = true;
+
+      await clock.advance(2_000);
+
+      const [first, second] = target.seen;
+      assert.ok(
+        Math.abs(first!.acceptedAtMs - (RIGHT_MS - HOUR_MS)) < 2_000,
+        new Date(first!.acceptedAtMs).toISOString(),
+      );
+      assert.ok(Math.abs(second!.acceptedAtMs - RIGHT_MS) < 2_000, new Date(second!.acceptedAtMs).toISOString());
+      assert.equal(exporter.status().problem, undefined);
+      await rig.close();
+    });
+
+    it("is waited for again when it jumps while records are on their way", async () => {
+      const clock = new FakeClock(RIGHT_MS);
+      const rig = new StoreRig({ clock, files: disk });
+      const target = new Witness();
+      const { exporter } = await rig.exporter("a", flush, { target });
+      send(exporter, 1);
+      await clock.advance(1_000);
+      clock.isWallTrusted = false;
+      send(exporter, 2);
+      await clock.advance(HOUR_MS);
+      assert.deepEqual(
+        target.seen.map(({ n }) => n),
+        [1],
+      );
+
+      clock.isWallTrusted = true;
+      await clock.advance(2_000);
+
+      assert.deepEqual(
+        target.seen.map(({ n }) => n),
+        [1, 2],
+      );
+      await rig.close();
+    });
+
+    it("costs no timer once it can be trusted, and none where nobody waits for it", async () => {
+      for (const [waitForClock, isWallTrusted] of [
+        [true, true],
+        [false, false],
+      ] as const) {
+        const clock = new FakeClock(RIGHT_MS);
+        clock.isWallTrusted = isWallTrusted;
+        const rig = new StoreRig({ clock, files: new SimDisk() });
+        const { exporter } = await rig.exporter("a", { waitForClock }, { target: new Witness() });
+        send(exporter, 1);
+        await clock.advance(60_000);
+
+        assert.equal(exporter.status().delivered, 1);
+        assert.equal(clock.pendingTimers, 0);
+        await rig.close();
+      }
+    });
+  });
+
   describe("with a limit of age", () => {
     const flush = { backlogAgeMs: DAY_MS };
 

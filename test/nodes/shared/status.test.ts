@@ -55,6 +55,11 @@ describe("status under a node", () => {
       { waiting: 2, problem: { message: "x", code: "hold", configuration: false } },
       "yellow dot held, 2 waiting",
     ],
+    [
+      "shows that it waits for a clock that can be trusted",
+      { waiting: 2, problem: { message: "x", code: "clock", configuration: false } },
+      "yellow ring waits for the clock, 2 waiting",
+    ],
     ["never hides a drop or a rejection", { dropped: 7, deadLetters: 1 }, "green dot ready, 7 dropped, 1 rejected"],
   ];
   for (const [name, status, expected] of cases) {
