@@ -22,7 +22,7 @@ const GROUPS = {
   "node-red": { what: "nodes, in real Node-RED processes", holds: (file) => file.startsWith("test/node-red/") },
   editor: { what: "editor, in a browser", holds: (file) => file.startsWith("test/editor/") },
 };
-const CHECKS = ["check:types", "check:lint", "check:format", "check:package"];
+const CHECKS = ["check:types", "check:lint", "check:format", "check:package", "check:unused"];
 /** Groups wait for servers and intervals most of their time. The longest begin. */
 const LANES = 2;
 const LONGEST_FIRST = ["node-red", "servers", "unit", "editor", "nodes"];

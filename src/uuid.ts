@@ -3,9 +3,6 @@
  * id of each is the base plus its index.
  */
 
-/** Most records under one base. */
-export const MAX_IDS_PER_BASE = 2 ** 32;
-
 const MAX_TIMESTAMP_MS = 2 ** 48 - 1;
 
 /**

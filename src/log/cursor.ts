@@ -5,15 +5,12 @@
 import { ByteReader, BytesError, ByteWriter } from "./bytes.js";
 import { type Range, RangeSet } from "./ranges.js";
 
-/** The most bytes a target may keep in its cursor. */
-export const MAX_STATE_BYTES = 4096;
-
 export interface Cursor {
   /** The lowest unconfirmed offset. */
   readonly offset: number;
   /** Confirmed ranges above it. */
   readonly ranges: readonly Range[];
-  /** What the consumer's target wants to find again. */
+  /** What the consumer's target wants to find again: at most 4,096 bytes. */
   readonly state: Buffer | undefined;
 }
 

@@ -31,10 +31,6 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-export function collectGarbage(): void {
-  (globalThis as { gc?: () => void }).gc?.();
-}
-
 /** Runs it and returns how many times a second `count` things were done. */
 export function rateOf(count: number, run: () => void): number {
   const startedMs = performance.now();

@@ -42,17 +42,6 @@ export function readings1k(): Reading[] {
   return messages;
 }
 
-/** What /proc/meminfo says now, a number per line: about 1.3 KiB. Undefined where there is no /proc. */
-export function machineReading(): Reading | undefined {
-  try {
-    const text = readFileSync("/proc/meminfo", "utf8");
-    const pairs = [...text.matchAll(/^(\S+):\s+(\d+)/gm)].map(([, name, kb]) => [name!, Number(kb)] as const);
-    return { at: new Date().toISOString(), ...Object.fromEntries(pairs) };
-  } catch {
-    return undefined; // not Linux: there are enough readings without it
-  }
-}
-
 export function averageBytes(readings: readonly Reading[]): number {
   return readings.reduce((sum, reading) => sum + Buffer.byteLength(JSON.stringify(reading)), 0) / readings.length;
 }
