@@ -16,6 +16,7 @@ export interface ElasticsearchDialogSettings {
   readonly existingIdIsDelivered: boolean;
   readonly requireDataStream: boolean;
   readonly requireAlias: boolean;
+  readonly maxDestinations: number;
   readonly timestamp: boolean;
   readonly timestampFrom: string;
   readonly topicField: string;
@@ -40,6 +41,7 @@ export const ELASTICSEARCH_SETTINGS = {
   existingIdIsDelivered: { kind: "switch", default: false },
   requireDataStream: { kind: "switch", default: true },
   requireAlias: { kind: "switch", default: false },
+  maxDestinations: { kind: "number", unit: "", min: 1, max: 10_000, zeroIsNoLimit: true, default: 100 },
   timestamp: { kind: "switch", default: true },
   timestampFrom: FIELD_NAME,
   topicField: FIELD_NAME,
@@ -129,6 +131,7 @@ export function elasticsearchDocuments(
     existingIdIsDelivered: settings.existingIdIsDelivered,
     requireDataStream: settings.requireDataStream,
     requireAlias: settings.requireAlias,
+    maxDestinations: settings.maxDestinations,
     timestamp: settings.timestamp,
     timestampFrom: settings.timestampFrom,
     fields: {

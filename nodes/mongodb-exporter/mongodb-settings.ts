@@ -21,6 +21,7 @@ export interface MongoSettings {
   readonly writeConcern: "majority" | "w1" | "server";
   readonly replaceKeys: boolean;
   readonly wrapField: string;
+  readonly maxDestinations: number;
   readonly topicField: string;
   readonly acceptedAtField: string;
   readonly replayedField: string;
@@ -59,6 +60,7 @@ export const MONGO_SETTINGS = {
   writeConcern: { kind: "choice", choices: ["majority", "w1", "server"], default: "majority" },
   replaceKeys: { kind: "switch", default: false },
   wrapField: { kind: "text", maxLength: 200, default: "payload" },
+  maxDestinations: { kind: "number", unit: "", min: 1, max: 10_000, zeroIsNoLimit: true, default: 100 },
   topicField: FIELD_NAME,
   acceptedAtField: FIELD_NAME,
   replayedField: FIELD_NAME,
@@ -144,6 +146,7 @@ export function mongoDocuments(settings: MongoSettings): Record<string, unknown>
     writeConcern: settings.writeConcern,
     replaceKeys: settings.replaceKeys,
     wrapField: settings.wrapField,
+    maxDestinations: settings.maxDestinations,
     fields: {
       topic: settings.topicField,
       acceptedAt: settings.acceptedAtField,

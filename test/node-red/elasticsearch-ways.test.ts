@@ -232,6 +232,30 @@ describe("the ways to Elasticsearch, in Node-RED", function () {
     assert.deepEqual(codes, ["no-destination", "timestamp_error"]);
   });
 
+  it("make so many indices by the names in messages as the dialog allows, and keep what is for others", async () => {
+    const byTopic = { index: "topic", indexType: "msg", indexPrefix: "many-", dateSuffix: "-%Y" };
+    const access = { auth: "basic", tls: { ca }, credentials: { ...NO_SECRETS, ...login } };
+    const deploy = (maxDestinations: number): Promise<void> =>
+      nodeRed.deploy([
+        TAB,
+        runtimeNode(),
+        elasticsearchNode({ nodes: server.url.href, ...access, ...byTopic, options: { maxDestinations } }),
+        ...listeners(["exporter"]),
+      ]);
+    const stored = async (): Promise<number> => (await documents("many-*")).length;
+
+    await deploy(2);
+    await send(nodeRed, ...["a", "b", "c", "d", "a"].map((topic, n) => ({ topic, payload: { n } })));
+    await until("three", async () => (await stored()) === 3);
+    await nodeRed.waitFor(/named 2 different destinations.* waits/);
+    const held = "yellow dot held, 2 waiting";
+    await until(held, async () => (await heard(nodeRed)).statuses.at(-1)?.startsWith(held) === true);
+    assert.equal(await stored(), 3);
+
+    await deploy(0);
+    await until("all five", async () => (await stored()) === 5);
+  });
+
   async function bearerToken(): Promise<string> {
     const { body } = await server.request("POST", "/_security/service/elastic/fleet-server/credential/token/ways");
     return (body as { token: { value: string } }).token.value;

@@ -80,6 +80,33 @@ describe("the ways to write to MongoDB, in Node-RED", function () {
     assert.deepEqual(codes, ["key-missing", "key-missing", "no-destination", "no-destination"]);
   });
 
+  it("lets messages make so many collections as the dialog allows, and keeps what is for others", async () => {
+    const byTopic = { collection: "topic", collectionType: "msg", collectionPrefix: "x_" };
+    const common = { uri: server.url, database: "many", credentials: NO_SECRETS, ...byTopic };
+    const deploy = (maxDestinations: number): Promise<void> =>
+      nodeRed.deploy([
+        TAB,
+        runtimeNode(),
+        mongodbNode({ ...common, options: { maxDestinations } }),
+        ...listeners(["exporter"]),
+      ]);
+    const stored = async (): Promise<number> => {
+      const lists = await Promise.all(["a", "b", "c", "d"].map((name) => documents(server, "many", `x_${name}`)));
+      return lists.flat().length;
+    };
+
+    await deploy(2);
+    await send(nodeRed, ...["a", "b", "c", "d", "a"].map((topic, n) => ({ topic, payload: { n } })));
+    await until("three", async () => (await stored()) === 3);
+    await nodeRed.waitFor(/named 2 different destinations.* waits/);
+    const held = "yellow dot held, 2 waiting";
+    await until(held, async () => (await heard(nodeRed)).statuses.at(-1)?.startsWith(held) === true);
+    assert.equal(await stored(), 3);
+
+    await deploy(0);
+    await until("all five", async () => (await stored()) === 5);
+  });
+
   it("never writes an older state of a key over a newer one, whatever the server puts off", async () => {
     const double = await WireDouble.listen();
     try {

@@ -72,6 +72,11 @@ export class OptionReader {
     return value;
   }
 
+  /** As `number`, where 0 means: no limit. */
+  numberOrZero(name: string, least: number, most: number, otherwise: number): number {
+    return this.#get(name) === 0 ? 0 : this.number(name, least, most, otherwise);
+  }
+
   choice<Choice extends string>(name: string, choices: readonly Choice[], otherwise: Choice): Choice {
     const value = this.#get(name) ?? otherwise;
     const found = choices.find((choice) => choice === value);

@@ -2,6 +2,7 @@
  * What a user sets for an Elasticsearch exporter, and the check of it. Connecting by it is `connection.ts`.
  */
 import { indexProblem, pipelineProblem, routingProblem, type Problem } from "../../names.js";
+import { DEFAULT_MAX_DESTINATIONS, MOST_MAX_DESTINATIONS } from "../destination-limit.js";
 import { dateSuffixProblem } from "./index-name.js";
 import { fail, OptionReader } from "./option-reader.js";
 
@@ -88,6 +89,11 @@ export interface DestinationSettings {
   readonly requireDataStream: boolean;
   /** Index only: write through an alias, never make an index of that name. Default false. */
   readonly requireAlias: boolean;
+  /**
+   * Most different indices or streams that records name themselves, dates aside, since the target was made; what is for
+   * others waits. 0: no limit. [1, 10_000], default 100.
+   */
+  readonly maxDestinations: number;
   /** Add `@timestamp` to documents without one. Default true. */
   readonly timestamp: boolean;
   /** Payload field whose value becomes `@timestamp`; empty, or missing in the payload: when the record was accepted. */
@@ -122,6 +128,7 @@ const OPTION_NAMES: readonly (keyof ElasticsearchOptions)[] = [
   "pipeline",
   "requireDataStream",
   "requireAlias",
+  "maxDestinations",
   "timestamp",
   "timestampFrom",
   "fields",
@@ -181,6 +188,7 @@ export function checkElasticsearchOptions(options: unknown): ElasticsearchSettin
     pipeline,
     requireDataStream: isStream && from.flag("requireDataStream", true),
     requireAlias: !isStream && from.flag("requireAlias", false),
+    maxDestinations: from.numberOrZero("maxDestinations", 1, MOST_MAX_DESTINATIONS, DEFAULT_MAX_DESTINATIONS),
     timestamp,
     timestampFrom: from.text("timestampFrom", ""),
     fields: readFields(from.section("fields"), timestamp),

@@ -20,6 +20,7 @@ import { BULK_FILTER_PATH, readBulkAnswer, type BulkItem } from "./answer.js";
 import { BulkWriter, joinEntries, type BulkEntry } from "./bulk.js";
 import { Connection, RequestError, type Response } from "./connection.js";
 import { discoverNodes } from "./discovery.js";
+import { DestinationLimit } from "../destination-limit.js";
 import type { Driver } from "./driver.js";
 import { itemVerdict, thrownFor, type RequestFailure } from "./errors.js";
 import { IndexNames } from "./index-name.js";
@@ -50,6 +51,7 @@ export class ElasticsearchTarget implements Target {
   readonly #onWarning: (message: string) => void;
   readonly #writer: BulkWriter;
   readonly #indexNames: IndexNames;
+  readonly #limit: DestinationLimit;
   readonly #query: Record<string, string | boolean>;
   readonly #warned = new Set<string>();
   /** Records with an id of the user that were sent without an answer: for them, "already there" may be us. */
@@ -67,6 +69,7 @@ export class ElasticsearchTarget implements Target {
     this.#onWarning = parts.onWarning ?? (() => undefined);
     this.#writer = new BulkWriter(settings);
     this.#indexNames = new IndexNames(settings.dateSuffix);
+    this.#limit = new DestinationLimit(settings.maxDestinations);
     this.#query = {
       filter_path: BULK_FILTER_PATH,
       timeout: SHARD_TIMEOUT,
@@ -111,6 +114,9 @@ export class ElasticsearchTarget implements Target {
 
   async deliver(batch: readonly LogRecord[], signal: AbortSignal): Promise<Answer> {
     const connection = this.#opened();
+    // By the name alone: one index for each day is what a date suffix is for.
+    const named = batch[0]!.routing["index"] ?? "";
+    if (named !== "" && !this.#limit.admits(named)) return this.#limit.holding(batch, named);
     const index = this.destinationOf(batch[0]!);
     const problem = indexProblem(index);
     const prepared = batch.map((record): BulkEntry | Rejection =>

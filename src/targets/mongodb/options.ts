@@ -2,6 +2,7 @@
  * The settings of a MongoDB target: what they mean, their defaults, and the check of what an editor or a caller sent.
  * How they become options of the driver is `connection.ts`.
  */
+import { DEFAULT_MAX_DESTINATIONS, MOST_MAX_DESTINATIONS } from "../destination-limit.js";
 
 /** Where the server is and who asks. Targets with equal connection options share one client. */
 export interface MongoConnectionOptions {
@@ -86,6 +87,11 @@ export interface MongoOptions {
   readonly replaceKeys: boolean;
   /** Where a payload that is no object goes. Default "payload". */
   readonly wrapField: string;
+  /**
+   * Most different destinations that records name themselves, since the target was made; what is for others waits.
+   * 0: no limit. [1, 10_000], default 100.
+   */
+  readonly maxDestinations: number;
   /** Creates missing collections as time series. No protection against repeats: `_id` is not unique in them. */
   readonly timeSeries?: MongoTimeSeries;
 }
@@ -193,6 +199,7 @@ const OPTION_NAMES: readonly (keyof MongoOptions)[] = [
   "device",
   "replaceKeys",
   "wrapField",
+  "maxDestinations",
   "timeSeries",
 ];
 
@@ -253,6 +260,10 @@ export function checkMongoOptions(input: unknown): MongoOptions {
     ...optional(given, "device"),
     replaceKeys: flagOf(given, "replaceKeys"),
     wrapField: fieldNameOf(given["wrapField"] ?? "payload", "wrapField"),
+    maxDestinations:
+      given["maxDestinations"] === 0
+        ? 0
+        : numberOf(given, "maxDestinations", DEFAULT_MAX_DESTINATIONS, 1, MOST_MAX_DESTINATIONS),
     ...(timeSeries !== undefined && { timeSeries }),
   };
 }

@@ -7,6 +7,7 @@
  */
 import { type Clock, systemClock } from "../../clock.js";
 import type { LogRecord } from "../../record.js";
+import { DestinationLimit } from "../destination-limit.js";
 import { type Answer, type Target, type TargetTraits, TargetUnavailableError } from "../target.js";
 import { type Lease, leaseClient } from "./connection.js";
 import { prepareChange, prepareDocument } from "./documents.js";
@@ -30,6 +31,7 @@ export class MongoTarget implements Target {
   readonly #options: MongoOptions;
   readonly #clock: Clock;
   readonly #timeSeries: TimeSeriesWriter | undefined;
+  readonly #limit: DestinationLimit;
   readonly #closing = new AbortController();
   readonly #listeners = new Set<() => void>();
   /** First records of batches that ended with a broken connection, and how often in a row. */
@@ -40,6 +42,7 @@ export class MongoTarget implements Target {
   constructor(options: MongoOptions, clock: Clock = systemClock) {
     this.#options = options;
     this.#clock = clock;
+    this.#limit = new DestinationLimit(options.maxDestinations);
     this.#timeSeries = options.timeSeries && new TimeSeriesWriter(options.timeSeries);
     this.traits = {
       // A later replace or update must not be overtaken by an earlier one that is sent again.
@@ -86,6 +89,10 @@ export class MongoTarget implements Target {
 
   async deliver(batch: readonly LogRecord[], signal: AbortSignal): Promise<Answer> {
     const lease = this.#openLease();
+    const first = batch[0]!;
+    if (isNamed(first) && !this.#limit.admits(this.destinationOf(first))) {
+      return this.#limit.holding(batch, this.destinationOf(first));
+    }
     const sheet = new AnswerSheet(batch, lease.secrets);
     const items = this.#prepare(batch, sheet);
     const abort = new AbortController();
@@ -93,7 +100,7 @@ export class MongoTarget implements Target {
     const signals = [signal, this.#closing.signal];
     if (signals.some((either) => either.aborted)) onAbort();
     for (const either of signals) either.addEventListener("abort", onAbort, { once: true });
-    const call = { lease, options: this.#options, ...this.#placeOf(batch[0]!), sheet, signal: abort.signal };
+    const call = { lease, options: this.#options, ...this.#placeOf(first), sheet, signal: abort.signal };
     try {
       for (const chunk of cut(items, this.#options, sheet)) {
         await this.#send(call, chunk, batch);
@@ -203,6 +210,11 @@ export class MongoTarget implements Target {
       return false;
     }
   }
+}
+
+/** Whether the record itself says where it goes. */
+function isNamed({ routing }: LogRecord): boolean {
+  return routing["database"] !== undefined || routing["collection"] !== undefined;
 }
 
 function closedError(): TargetUnavailableError {

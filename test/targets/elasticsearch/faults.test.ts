@@ -628,6 +628,29 @@ describe("Elasticsearch target", () => {
     assert.equal(target.destinationOf(named), "other-2024.03.01");
   });
 
+  it("writes to so many indices that records name as it was told, days aside, and lets what is for others wait", async () => {
+    const target = await openTarget({
+      index: "fixed",
+      dateSuffix: "-%Y.%m.%d",
+      maxDestinations: 2,
+      connection: { nodes: peer.url },
+    });
+    const of = (index: string, day = 1) =>
+      record({}, { routing: index === "" ? {} : { index }, acceptedAtMs: Date.UTC(2026, 0, day) });
+
+    const answers = [];
+    for (const one of [of("a"), of("b"), of("c"), of("a", 2), of("")]) answers.push(await target.deliver([one], never));
+
+    const kinds = answers.flatMap(({ outcomes }) => kindsOf(outcomes));
+    assert.deepEqual(kinds, ["delivered", "delivered", "retry", "delivered", "delivered"]);
+    assert.equal(answers[2]?.consequence?.kind, "hold");
+    assert.match(String(answers[2].consequence.cause), /2 different destinations/u);
+    assert.deepEqual(
+      peer.bulks.map((bulk) => actionsOf(bulk)[0]?._index),
+      ["a-2026.01.01", "b-2026.01.01", "a-2026.01.02", "fixed-2026.01.01"],
+    );
+  });
+
   it("adds the fields that the user named, and never over what the payload has", async () => {
     const fields = { topic: "topic", acceptedAt: "accepted", device: "device", replayed: "late" };
     const target = await openTarget({ fields, device: "pi-7", connection: { nodes: peer.url } });

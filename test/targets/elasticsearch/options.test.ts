@@ -36,6 +36,7 @@ describe("Elasticsearch options", () => {
     ["op", { index: "i", op: "delete" }],
     ["op", { index: "i", op: "index", destination: "dataStream" }],
     ["id", { index: "i", op: "update" }],
+    ["maxDestinations", { index: "i", maxDestinations: 0.5 }],
     ["pipeline", { index: "i", pipeline: "_none" }],
     ["routing", { index: "i", routing: "a\nb" }],
     ["fields", { index: "i", fields: { topic: "x", device: "x" } }],

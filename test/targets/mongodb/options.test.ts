@@ -24,6 +24,7 @@ describe("MongoDB options", () => {
     ["mode", { ...PLACE, mode: "upsert" }],
     ["mode", { ...PLACE, mode: "update", timeSeries: { timeField: "at" } }],
     ["keyFields", { ...PLACE, keyFields: [] }],
+    ["maxDestinations", { ...PLACE, maxDestinations: -1 }],
     ["keyFields", { ...PLACE, keyFields: ["$where"] }],
     ["keyFields", { ...PLACE, keyFields: ["a", "a"] }],
     ["keyFields", { ...PLACE, keyFields: ["a..b"] }],

@@ -291,6 +291,27 @@ describe("MongoDB target", () => {
       assert.equal(rig.double.count("insert"), 0);
     });
 
+    it("writes to so many collections that records name as it was told, and lets what is for others wait", async () => {
+      const target = await rig.target({ maxDestinations: 2 });
+      const of = (collection: string, n: number) => [record(n, { n }, { routing: { collection } })];
+
+      const answers = [];
+      for (const [n, name] of ["a", "b", "c", "a", "d"].entries()) {
+        answers.push(await target.deliver(of(name, n), never));
+      }
+      const fixed = await target.deliver(records(1), never);
+
+      assert.deepEqual(answers.map(kinds).flat(), ["delivered", "delivered", "retry", "delivered", "retry"]);
+      assert.match(
+        String(answers[2]?.consequence?.cause),
+        /2 different destinations.*"plant\.c" and other new ones wait/,
+      );
+      assert.deepEqual([answers[2]?.consequence?.kind, answers[3]?.consequence], ["hold", undefined]);
+      // What no record has chosen does not count.
+      assert.deepEqual(kinds(fixed), ["delivered"]);
+      assert.deepEqual([...rig.double.stored.keys()], ["plant.a", "plant.b", "plant.readings"]);
+    });
+
     it("blames a record that named the database, and the settings otherwise", async () => {
       const target = await rig.target();
       const answer = { ok: 0, code: 13297, errmsg: "db already exists with different case" };
