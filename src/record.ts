@@ -30,8 +30,17 @@ export interface LogRecord extends Encoded {
   readonly acceptedAtMs: number;
   /** True when it was read back from disk: it is delivered late, or once more. */
   readonly replayed: boolean;
+  /** True when the clock could not be trusted at acceptance, and nothing could correct or confirm the time since. */
+  readonly isTimeDoubtful?: boolean;
   /** UUIDv7, 16 bytes. The same for every delivery of this record, in every life of the process. */
   readonly id: Buffer;
+}
+
+/** Payload bytes of them all. */
+export function bytesOf(records: readonly LogRecord[]): number {
+  let bytes = 0;
+  for (const record of records) bytes += record.bytes.length;
+  return bytes;
 }
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
@@ -44,4 +53,20 @@ export function uuidText(id: Uint8Array): string {
     text += HEX[id[i]!];
   }
   return text;
+}
+
+export const UUID_TEXT_BYTES = 36;
+
+const HEX_DIGITS = Buffer.from("0123456789abcdef");
+const DASH = 0x2d;
+
+/** Writes that text, in ASCII, and returns where it ends. */
+export function writeUuidText(into: Uint8Array, at: number, id: Uint8Array): number {
+  for (let i = 0; i < 16; i++) {
+    if (i === 4 || i === 6 || i === 8 || i === 10) into[at++] = DASH;
+    const byte = id[i]!;
+    into[at++] = HEX_DIGITS[byte >> 4]!;
+    into[at++] = HEX_DIGITS[byte & 15]!;
+  }
+  return at;
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { uuidText } from "../src/record.js";
+import { UUID_TEXT_BYTES, uuidText, writeUuidText } from "../src/record.js";
 import { idAt, newIdBase } from "../src/uuid.js";
 
 /** Also all ones, where every addition carries. */
@@ -16,6 +16,18 @@ describe("record ids", () => {
 
         assert.match(text, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
         assert.equal(Number.parseInt(text.slice(0, 8) + text.slice(9, 13), 16), ms);
+      }),
+    );
+  });
+
+  it("read the same whether their text is made or written", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), fc.nat(9), (id, at) => {
+        const bytes = Buffer.alloc(UUID_TEXT_BYTES + 9);
+
+        const end = writeUuidText(bytes, at, id);
+
+        assert.equal(bytes.toString("latin1", at, end), uuidText(id));
       }),
     );
   });

@@ -2,14 +2,13 @@
  * The life of one batch: sent, judged record by record, sent again in part, until each of its records has reached its
  * end or is back in the log. When to start one, and with what, is `loop.ts`.
  */
-import type { LogRecord } from "../record.js";
+import { bytesOf, type LogRecord } from "../record.js";
 import { TargetConfigError, TargetUnavailableError } from "../targets/target.js";
 import type { Answer, Consequence, Rejection, Target } from "../targets/target.js";
 import type { Clock } from "../clock.js";
 import type { DeadLetterSink } from "./dead-letter-sink.js";
 import { codeOf } from "./events.js";
 import type { DeliverySettings } from "./settings.js";
-import { bytesOf } from "./source.js";
 import type { RecordSource } from "./source.js";
 
 /** Attempts that a record gets by itself when its target knows nothing of the code it answered with. */

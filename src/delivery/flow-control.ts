@@ -3,14 +3,13 @@
  * asks for. The rules of each are files of their own; here they meet.
  */
 import type { Clock } from "../clock.js";
-import type { LogRecord } from "../record.js";
+import { bytesOf, type LogRecord } from "../record.js";
 import type { TargetTraits } from "../targets/target.js";
 import { backoffMs } from "./backoff.js";
 import type { Random } from "./backoff.js";
 import { BatchSize } from "./batch-size.js";
 import { Concurrency } from "./concurrency.js";
 import { Pace } from "./pace.js";
-import { bytesOf } from "./source.js";
 import type { DeliverySettings } from "./settings.js";
 import type { TakeLimits } from "./source.js";
 

@@ -4,6 +4,7 @@
  * of one is `batch.ts`, the time without a target `outage.ts`, how much and when `flow-control.ts`.
  */
 import type { Clock } from "../clock.js";
+import { bytesOf } from "../record.js";
 import type { Consequence, Rejection, Target } from "../targets/target.js";
 import { backoffMs } from "./backoff.js";
 import type { Random } from "./backoff.js";
@@ -23,7 +24,6 @@ import { RejectGuard } from "./reject-guard.js";
 import { asError, Report } from "./report.js";
 import { DEFAULT_DELIVERY_SETTINGS } from "./settings.js";
 import type { DeliverySettings } from "./settings.js";
-import { bytesOf } from "./source.js";
 import type { RecordSource } from "./source.js";
 import { Wakeup } from "./wakeup.js";
 

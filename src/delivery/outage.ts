@@ -3,7 +3,7 @@
  * old and drops what is not to be kept.
  */
 import type { Clock } from "../clock.js";
-import type { LogRecord } from "../record.js";
+import { bytesOf, type LogRecord } from "../record.js";
 import type { ResumePoint, Target } from "../targets/target.js";
 import { asTargetError, givenUp } from "./batch.js";
 import type { TargetError } from "./batch.js";
@@ -11,7 +11,6 @@ import type { Circuit } from "./circuit.js";
 import type { DeadLetterSink } from "./dead-letter-sink.js";
 import type { Intake } from "./intake.js";
 import type { Report } from "./report.js";
-import { bytesOf } from "./source.js";
 import type { DeliverySettings } from "./settings.js";
 import type { RecordSource, TakeLimits } from "./source.js";
 import type { Wakeup } from "./wakeup.js";

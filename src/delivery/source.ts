@@ -57,9 +57,3 @@ export interface RecordSource {
   /** Calls back when records become available after `untaken` was 0; returns the way to stop that. */
   onAvailable(listener: () => void): () => void;
 }
-
-export function bytesOf(records: readonly LogRecord[]): number {
-  let bytes = 0;
-  for (const record of records) bytes += record.bytes.length;
-  return bytes;
-}

@@ -9,7 +9,11 @@ import type { LogRecord } from "../../src/record.js";
 import type { Exporter } from "../../src/runtime/exporter.js";
 import type * as Runtimes from "../../src/runtime/runtime.js";
 import type * as Settings from "../../src/runtime/settings.js";
+import type * as ElasticsearchOptions from "../../src/targets/elasticsearch/options.js";
+import type * as Elasticsearch from "../../src/targets/elasticsearch/target.js";
 import type * as Files from "../../src/targets/file/target.js";
+import type * as MongoOptions from "../../src/targets/mongodb/options.js";
+import type * as Mongo from "../../src/targets/mongodb/target.js";
 import type * as Targets from "../../src/targets/target.js";
 import type { Answer, Target, TargetTraits } from "../../src/targets/target.js";
 import { builtFolder } from "./engine-path.js";
@@ -21,6 +25,10 @@ export const engine = {
   ...built<typeof Settings>("runtime", "settings.js"),
   ...built<typeof Targets>("targets", "target.js"),
   ...built<typeof Files>("targets", "file", "target.js"),
+  ...built<typeof MongoOptions>("targets", "mongodb", "options.js"),
+  ...built<typeof Mongo>("targets", "mongodb", "target.js"),
+  ...built<typeof ElasticsearchOptions>("targets", "elasticsearch", "options.js"),
+  ...built<typeof Elasticsearch>("targets", "elasticsearch", "target.js"),
 };
 
 function built<T>(...path: string[]): T {

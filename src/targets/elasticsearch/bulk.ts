@@ -4,7 +4,7 @@
  */
 import { jsonText } from "../../codec.js";
 import { idProblem, pipelineProblem, routingProblem, type Problem } from "../../names.js";
-import { uuidText, type LogRecord } from "../../record.js";
+import { bytesOf, UUID_TEXT_BYTES, writeUuidText, type LogRecord } from "../../record.js";
 import {
   documentText,
   fieldKey,
@@ -19,29 +19,59 @@ import type { Rejection } from "../target.js";
 /** How often the server itself tries an update again that met another one of the same document. */
 const RETRY_ON_CONFLICT = 3;
 
-/** The lines of one record, not yet joined: a text, the stored bytes behind the first `from` of them, a text. */
-export interface BulkEntry {
-  readonly head: string;
-  readonly json: Buffer;
-  readonly from: number;
-  readonly tail: string;
-  readonly byteLength: number;
-}
+const BEHIND_DOCUMENT: Readonly<Record<DestinationSettings["op"], string>> = {
+  create: "\n",
+  index: "\n",
+  update: "}\n",
+  upsert: ',"doc_as_upsert":true}\n',
+};
 
-export function joinEntries(entries: readonly BulkEntry[]): Buffer {
-  let total = 0;
-  for (const entry of entries) total += entry.byteLength;
-  const body = Buffer.allocUnsafe(total);
-  let at = 0;
-  for (const { head, json, from, tail } of entries) {
-    at += body.write(head, at);
-    at += json.copy(body, at, from);
-    at += body.write(tail, at);
+/** Bytes around a document: an action with an id, and the fields that are put in. Only a guess: the body grows. */
+const BYTES_AROUND = 160;
+
+/** A body while it is written. */
+export class BulkBody {
+  #bytes: Buffer;
+  #end = 0;
+
+  /** With room for these records, as far as can be guessed. */
+  constructor(records: readonly LogRecord[]) {
+    this.#bytes = Buffer.allocUnsafe(bytesOf(records) + records.length * BYTES_AROUND);
   }
-  return body;
+
+  get length(): number {
+    return this.#end;
+  }
+
+  /** What has been written, without a copy. */
+  get bytes(): Buffer {
+    return this.#bytes.subarray(0, this.#end);
+  }
+
+  text(text: string): void {
+    this.#reserve(text.length * 3);
+    this.#end += this.#bytes.write(text, this.#end);
+  }
+
+  uuid(id: Uint8Array): void {
+    this.#reserve(UUID_TEXT_BYTES);
+    this.#end = writeUuidText(this.#bytes, this.#end, id);
+  }
+
+  copy(bytes: Buffer, from = 0): void {
+    this.#reserve(bytes.length);
+    this.#end += bytes.copy(this.#bytes, this.#end, from);
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#end + bytes <= this.#bytes.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(this.#bytes.length * 2, this.#end + bytes));
+    this.#bytes.copy(larger, 0, 0, this.#end);
+    this.#bytes = larger;
+  }
 }
 
-/** Turns records into entries, by the settings of one exporter. */
+/** Writes records into a body, by the settings of one exporter. */
 export class BulkWriter {
   readonly #settings: DestinationSettings;
   readonly #timestamp: FieldKey = fieldKey("@timestamp");
@@ -49,9 +79,12 @@ export class BulkWriter {
   readonly #topic: FieldKey | undefined;
   readonly #acceptedAt: FieldKey | undefined;
   readonly #replayed: FieldKey | undefined;
+  readonly #doubtful: FieldKey | undefined;
   readonly #device: AddedField | undefined;
   #lineIndex: string | undefined;
-  #lineStart = "";
+  /** The beginning of each action with that index. */
+  #lineStart: Buffer = Buffer.alloc(0);
+  readonly #behindDocument: string;
   #lastMs = NaN;
   #lastIso = "";
 
@@ -62,30 +95,20 @@ export class BulkWriter {
     this.#topic = keyOf(fields.topic);
     this.#acceptedAt = keyOf(fields.acceptedAt);
     this.#replayed = keyOf(fields.replayed);
+    this.#doubtful = keyOf(fields.doubtful);
     const device = keyOf(fields.device);
     this.#device = device && { key: device, json: JSON.stringify(settings.device) };
+    this.#behindDocument = BEHIND_DOCUMENT[settings.op];
   }
 
-  /** The id that the document gets; undefined when Elasticsearch chooses. */
-  idOf(record: LogRecord): string | undefined {
-    switch (this.#settings.id) {
-      case "server":
-        return undefined;
-      case "message":
-        return this.userIdOf(record) ?? uuidText(record.id);
-      case "record":
-        return uuidText(record.id);
-    }
-  }
-
-  /** The id that the user gave this record; undefined when the id is ours. */
+  /** The id that the user gave this record; undefined when the id is ours, or none. */
   userIdOf(record: LogRecord): string | undefined {
     return this.#settings.id === "message" ? given(record.routing["id"]) : undefined;
   }
 
-  /** The lines of a record, or why it cannot be sent. One bad name would fail the whole request. */
-  entry(record: LogRecord, index: string): BulkEntry | Rejection {
-    const id = this.idOf(record);
+  /** Writes the lines of a record, or says why it cannot be sent: one bad name would fail the whole request. */
+  write(body: BulkBody, record: LogRecord, index: string): Rejection | undefined {
+    const id = this.userIdOf(record);
     const routing = given(record.routing["routing"]) ?? given(this.#settings.routing);
     const pipeline = given(record.routing["pipeline"]) ?? given(this.#settings.pipeline);
     const problem =
@@ -93,53 +116,45 @@ export class BulkWriter {
       namedProblem("routing", routing, routingProblem) ??
       namedProblem("pipeline", pipeline, pipelineProblem);
     if (problem !== undefined) return { code: "invalid-name", message: problem };
+    let json: Buffer;
+    let document: DocumentText;
     try {
-      const json = jsonText(record);
-      const document = documentText(json, this.#fields(record, json));
-      return this.#entryOf(this.#actionLine(index, id, routing, pipeline), json, document);
+      json = jsonText(record);
+      document = documentText(json, this.#fields(record, json));
     } catch (error) {
       // Damaged bytes, or a time that is none: this record will never be a document, the others can be.
       return { code: "unreadable", message: `The stored payload cannot be read: ${(error as Error).message}` };
     }
-  }
-
-  #actionLine(
-    index: string,
-    id: string | undefined,
-    routing: string | undefined,
-    pipeline: string | undefined,
-  ): string {
-    const { op } = this.#settings;
-    if (index !== this.#lineIndex) {
-      this.#lineIndex = index;
-      this.#lineStart = `{"${op === "upsert" ? "update" : op}":{"_index":${JSON.stringify(index)}`;
-    }
-    let line = this.#lineStart;
+    this.#beginAction(body, index);
     // Values are quoted, never just put between quotes: they may come from messages.
-    if (id !== undefined) line += `,"_id":${JSON.stringify(id)}`;
-    if (routing !== undefined) line += `,"routing":${JSON.stringify(routing)}`;
-    if (pipeline !== undefined) line += `,"pipeline":${JSON.stringify(pipeline)}`;
-    if (op === "update" || op === "upsert") line += `,"retry_on_conflict":${RETRY_ON_CONFLICT}`;
-    return `${line}}}\n`;
+    if (id !== undefined) {
+      body.text(`,"_id":${JSON.stringify(id)}`);
+    } else if (this.#settings.id !== "server") {
+      body.text(',"_id":"');
+      body.uuid(record.id);
+      body.text('"');
+    }
+    let rest = "";
+    if (routing !== undefined) rest += `,"routing":${JSON.stringify(routing)}`;
+    if (pipeline !== undefined) rest += `,"pipeline":${JSON.stringify(pipeline)}`;
+    if (this.#isUpdate) rest += `,"retry_on_conflict":${RETRY_ON_CONFLICT}`;
+    body.text(`${rest}}}\n${this.#isUpdate ? '{"doc":' : ""}${document.before}`);
+    body.copy(json, document.from);
+    body.text(document.after + this.#behindDocument);
+    return undefined;
   }
 
-  #entryOf(line: string, json: Buffer, { before, from, after }: DocumentText): BulkEntry {
-    let head = line + before;
-    let tail = `${after}\n`;
-    switch (this.#settings.op) {
-      case "create":
-      case "index":
-        break;
-      case "update":
-        head = `${line}{"doc":${before}`;
-        tail = `${after}}\n`;
-        break;
-      case "upsert":
-        head = `${line}{"doc":${before}`;
-        tail = `${after},"doc_as_upsert":true}\n`;
-        break;
+  get #isUpdate(): boolean {
+    return this.#settings.op === "update" || this.#settings.op === "upsert";
+  }
+
+  #beginAction(body: BulkBody, index: string): void {
+    if (index !== this.#lineIndex) {
+      const { op } = this.#settings;
+      this.#lineIndex = index;
+      this.#lineStart = Buffer.from(`{"${op === "upsert" ? "update" : op}":{"_index":${JSON.stringify(index)}`);
     }
-    return { head, json, from, tail, byteLength: Buffer.byteLength(head) + json.length - from + tail.length };
+    body.copy(this.#lineStart);
   }
 
   #fields(record: LogRecord, json: Buffer): AddedField[] {
@@ -153,6 +168,8 @@ export class BulkWriter {
       fields.push({ key: this.#topic, json: JSON.stringify(topic) });
     if (this.#acceptedAt !== undefined) fields.push({ key: this.#acceptedAt, json: `"${acceptedAt}"` });
     if (this.#replayed !== undefined && record.replayed) fields.push({ key: this.#replayed, json: "true" });
+    if (this.#doubtful !== undefined && record.isTimeDoubtful === true)
+      fields.push({ key: this.#doubtful, json: "true" });
     if (this.#device !== undefined) fields.push(this.#device);
     return fields;
   }

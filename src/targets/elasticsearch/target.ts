@@ -17,7 +17,7 @@ import {
   type TargetTraits,
 } from "../target.js";
 import { BULK_FILTER_PATH, readBulkAnswer, type BulkItem } from "./answer.js";
-import { BulkWriter, joinEntries, type BulkEntry } from "./bulk.js";
+import { BulkBody, BulkWriter } from "./bulk.js";
 import { Connection, RequestError, type Response } from "./connection.js";
 import { discoverNodes } from "./discovery.js";
 import { DestinationLimit } from "../destination-limit.js";
@@ -119,19 +119,24 @@ export class ElasticsearchTarget implements Target {
     if (named !== "" && !this.#limit.admits(named)) return this.#limit.holding(batch, named);
     const index = this.destinationOf(batch[0]!);
     const problem = indexProblem(index);
-    const prepared = batch.map((record): BulkEntry | Rejection =>
-      problem === undefined
-        ? this.#writer.entry(record, index)
-        : { code: "invalid-name", message: `The index name ${problem}` },
-    );
-    const entries = prepared.filter((one) => "json" in one);
-    const sent = batch.filter((_, i) => "json" in prepared[i]!);
+    const body = new BulkBody(batch);
+    const refused = new Map<LogRecord, Rejection>();
+    for (const record of batch) {
+      const refusal =
+        problem === undefined
+          ? this.#writer.write(body, record, index)
+          : { code: "invalid-name", message: `The index name ${problem}` };
+      if (refusal !== undefined) refused.set(record, refusal);
+    }
+    if (refused.size === 0) return this.#deliverSent(connection, body.bytes, batch, index, signal);
+    const sent = batch.filter((record) => !refused.has(record));
     const answer: Answer =
-      sent.length === 0 ? { outcomes: [] } : await this.#deliverSent(connection, entries, sent, index, signal);
+      sent.length === 0 ? { outcomes: [] } : await this.#deliverSent(connection, body.bytes, sent, index, signal);
     let next = 0;
-    const outcomes = prepared.map((one): Outcome =>
-      "json" in one ? answer.outcomes[next++]! : { kind: "rejected", cause: one },
-    );
+    const outcomes = batch.map((record): Outcome => {
+      const cause = refused.get(record);
+      return cause === undefined ? answer.outcomes[next++]! : { kind: "rejected", cause };
+    });
     return { ...answer, outcomes };
   }
 
@@ -151,12 +156,11 @@ export class ElasticsearchTarget implements Target {
 
   async #deliverSent(
     connection: Connection,
-    entries: readonly BulkEntry[],
+    body: Buffer,
     sent: readonly LogRecord[],
     index: string,
     signal: AbortSignal,
   ): Promise<Answer> {
-    const body = joinEntries(entries);
     // A single record is sent although it is too large: the limit may have been raised.
     if (sent.length > 1 && body.length >= this.#refusedBytes) {
       const message = `${body.length} bytes are more than the server takes`;

@@ -4,10 +4,8 @@
  */
 import { rmSync } from "node:fs";
 import { MongoClient } from "mongodb";
-import { checkMongoOptions } from "../../../src/targets/mongodb/options.js";
-import { MongoTarget } from "../../../src/targets/mongodb/target.js";
 import { MongoServer } from "../../servers/mongodb.js";
-import { AwayTarget, benchFolder, openEngine, sendAll } from "../engine.js";
+import { AwayTarget, benchFolder, engine, openEngine, sendAll } from "../engine.js";
 import { atLeast, type Figure, type Measured } from "../figure.js";
 import { compare, perSecond, rateUntil } from "../measure.js";
 import { readings100 } from "../readings.js";
@@ -30,7 +28,8 @@ async function drainMongodb(): Promise<Measured[]> {
     await filled.close();
     const options = { connection: { uri }, database: "bench", collection: `ours${run++}` };
     const rate = await rateUntil(COUNT, async () => {
-      const { delivered, close } = await openEngine({ target: new MongoTarget(checkMongoOptions(options)), folder });
+      const target = new engine.MongoTarget(engine.checkMongoOptions(options));
+      const { delivered, close } = await openEngine({ target, folder });
       await delivered();
       await close();
     });

@@ -1,15 +1,13 @@
 /** A backlog on its way into Elasticsearch, beside the client's own bulk helper over the same objects in memory. */
 import { rmSync } from "node:fs";
 import { Client } from "@elastic/elasticsearch";
-import { checkElasticsearchOptions } from "../../../src/targets/elasticsearch/options.js";
-import { ElasticsearchTarget } from "../../../src/targets/elasticsearch/target.js";
 import { startElasticsearch, stopElasticsearch } from "../../servers/elasticsearch.js";
-import { AwayTarget, benchFolder, openEngine, sendAll } from "../engine.js";
+import { AwayTarget, benchFolder, engine, openEngine, sendAll } from "../engine.js";
 import { atLeast, atMost, type Figure, type Measured } from "../figure.js";
 import { compare, median, perSecond, rateUntil } from "../measure.js";
 import { readings100 } from "../readings.js";
 
-const COUNT = 50_000;
+const COUNT = 200_000;
 
 async function drainElasticsearch(): Promise<Measured[]> {
   const server = await startElasticsearch("9.5.3", { security: false });
@@ -29,10 +27,10 @@ async function drainElasticsearch(): Promise<Measured[]> {
     const filled = await openEngine({ target: new AwayTarget(), folder, flush: { overflow: "refuse" } });
     await sendAll(filled.exporter, readings100(), COUNT);
     await filled.close();
-    const settings = checkElasticsearchOptions({ connection: { nodes: node }, index: `ours${run++}` });
+    const settings = engine.checkElasticsearchOptions({ connection: { nodes: node }, index: `ours${run++}` });
     const rate = await timed(0, async () => {
       const flush = { batchRecords: 10_000, batchBytes: 4 * 1024 * 1024 };
-      const { delivered, close } = await openEngine({ target: new ElasticsearchTarget(settings), folder, flush });
+      const { delivered, close } = await openEngine({ target: new engine.ElasticsearchTarget(settings), folder, flush });
       await delivered();
       await close();
     });
