@@ -5,6 +5,7 @@
  *   npm run soak -- --minutes 30               for half an hour, the versions in turn
  *   npm run soak -- --kills 50 --version 5 --target file --seed 7
  * Targets: file, mongodb, elasticsearch; pool (of three files) and pool-mixed (one of each), under 2,000 messages a second.
+ *   npm run soak -- --pool-lag 10000000        one member of a pool is away while so many records come
  * Ends with exit code 1 at the first bout in which a promise was not kept; its folder is left for looking into.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -19,6 +20,8 @@ import { PoolSubject } from "../chaos/pool-subject.js";
 import type { Subject } from "../chaos/subject.js";
 import { seededRandom } from "../support/fake-clock.js";
 import { NODE_RED_VERSIONS, type NodeRedVersion } from "../support/node-red-install.js";
+import { readings100 } from "../bench/readings.js";
+import { poolLag, violationsOf } from "./pool-lag.js";
 
 /** Another target is another line here. */
 const SUBJECTS: Readonly<Record<string, (folder: string) => Promise<Subject>>> = {
@@ -44,6 +47,8 @@ const MESSAGES_PER_SECOND = 1_000;
 const POOL_PER_SECOND = 2_000;
 const POOL_TURN_CHANCE = 0.9;
 const DEFAULT_KILLS = 200;
+/** What the others of a pool must keep of their rate while one is far behind. */
+const LAG_RATIO = 0.95;
 
 interface Plan {
   readonly versions: readonly NodeRedVersion[];
@@ -63,6 +68,8 @@ interface Total {
 void main();
 
 async function main(): Promise<void> {
+  const lag = positive("pool-lag", asked()["pool-lag"]);
+  if (lag !== undefined) return fallBehind(lag);
   const plan = planned();
   const total: Total = { kills: 0, accepted: 0, checked: 0 };
   const killsOf = new Map<NodeRedVersion, number>();
@@ -124,16 +131,40 @@ async function fight(
   return hasHeld;
 }
 
+/** Nine tenths of what comes may wait for the member that is away. */
+async function fallBehind(records: number): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "resilient-soak-"));
+  const limit = Math.ceil(records * 0.9);
+  const payloads = readings100();
+  const figures = await poolLag({ folder: join(folder, "queues"), records, limit, payloads, pacedMs: 20_000, say });
+  rmSync(folder, { recursive: true, force: true });
+  say(JSON.stringify(figures, undefined, 2));
+  const violations = violationsOf(figures, limit);
+  const ratio = figures.behind.perSecond / figures.before.perSecond;
+  const fast = figures.latePerSecond / figures.earlyPerSecond;
+  say(
+    `the others' rate with ${figures.lag} records of lag: ${ratio.toFixed(3)} of before; as fast as it goes: ${fast.toFixed(3)}`,
+  );
+  if (ratio < LAG_RATIO) violations.push(`${ratio.toFixed(3)} of the rate before`);
+  for (const violation of violations) say(`VIOLATION ${violation}`);
+  say(violations.length === 0 ? "every promise was kept" : "A PROMISE WAS NOT KEPT");
+  process.exitCode = violations.length === 0 ? 0 : 1;
+}
+
+function asked() {
+  const options = {
+    minutes: { type: "string" },
+    kills: { type: "string" },
+    target: { type: "string", default: "file" },
+    version: { type: "string" },
+    seed: { type: "string" },
+    "pool-lag": { type: "string" },
+  } as const;
+  return parseArgs({ options }).values;
+}
+
 function planned(): Plan {
-  const { values } = parseArgs({
-    options: {
-      minutes: { type: "string" },
-      kills: { type: "string" },
-      target: { type: "string", default: "file" },
-      version: { type: "string" },
-      seed: { type: "string" },
-    },
-  });
+  const values = asked();
   const subject = Object.hasOwn(SUBJECTS, values.target) ? SUBJECTS[values.target] : undefined;
   if (subject === undefined) throw new Error(`--target is one of ${Object.keys(SUBJECTS).join(", ")}`);
   const versions = NODE_RED_VERSIONS.filter((version) => values.version === undefined || version === values.version);
