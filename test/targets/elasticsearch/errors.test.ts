@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import {
   CLASS_VERDICTS,
   ITEM_ROWS,
+  type ItemVerdict,
   REQUEST_ROWS,
+  type RequestVerdict,
   judgeThrown,
   readRetryAfter,
   withoutCredentials,
@@ -12,6 +14,86 @@ import { TargetConfigError, TargetUnavailableError, type Answer } from "../../..
 import { records } from "./records.js";
 import { bulkReply, errorReply, ScriptedPeer, type ScriptedReply } from "./scripted-peer.js";
 import { CLIENTS, closeTargets, kindsOf, never, openTarget } from "./targets.js";
+
+/** What is expected of one record's status, written down apart from the code's own table. */
+const ITEMS: readonly (readonly [number, string | undefined, ItemVerdict, ...BulkOp[]])[] = [
+  [200, undefined, "delivered"],
+  [201, undefined, "delivered"],
+  [409, "version_conflict_engine_exception", "duplicate", "create"],
+  [409, "version_conflict_engine_exception", "duplicate", "index"],
+  [409, "version_conflict_engine_exception", "retry", "update", "upsert"],
+  [400, "document_parsing_exception", "rejected"],
+  [400, "mapper_parsing_exception", "rejected"],
+  [400, "strict_dynamic_mapping_exception", "rejected"],
+  [400, "routing_missing_exception", "rejected"],
+  [400, "timestamp_error", "rejected"],
+  [400, "invalid_index_name_exception", "rejected"],
+  [400, "x_content_parse_exception", "rejected"],
+  [400, "parse_exception", "rejected"],
+  [400, "illegal_argument_exception", "rejected"],
+  [400, "index_closed_exception", "hold"],
+  [400, "validation_exception", "hold"],
+  [404, "index_not_found_exception", "hold"],
+  [404, "resource_not_found_exception", "hold"],
+  [404, "document_missing_exception", "rejected"],
+  [403, "cluster_block_exception", "hold"],
+  [403, "security_exception", "hold"],
+  [429, "cluster_block_exception", "hold"],
+  [429, "es_rejected_execution_exception", "throttle"],
+  [429, "circuit_breaking_exception", "throttle"],
+  [429, undefined, "throttle"],
+  [503, undefined, "hold"],
+];
+
+/** The same for a whole request. */
+const REQUESTS: readonly (readonly [number, string | undefined, RequestVerdict])[] = [
+  [400, "action_request_validation_exception", "bisect"],
+  [400, "illegal_argument_exception", "bisect"],
+  [400, "x_content_parse_exception", "bisect"],
+  [400, "parse_exception", "bisect"],
+  [400, "media_type_header_exception", "config"],
+  [401, undefined, "config"],
+  [403, "security_exception", "config"],
+  [403, "cluster_block_exception", "unavailable"],
+  [404, undefined, "config"],
+  [405, undefined, "config"],
+  [406, undefined, "config"],
+  [407, undefined, "unavailable"],
+  [408, undefined, "retry"],
+  [409, undefined, "retry"],
+  [413, undefined, "split"],
+  [425, undefined, "retry"],
+  [429, undefined, "throttle"],
+  [500, undefined, "unknown"],
+  [501, undefined, "unknown"],
+  [502, undefined, "unavailable"],
+  [503, undefined, "unavailable"],
+  [504, undefined, "unavailable"],
+  [511, undefined, "unavailable"],
+];
+
+/** And for what the client throws before or instead of a status. */
+const CLASSES: readonly (readonly [string, RequestVerdict])[] = [
+  ["ConnectionError", "unavailable"],
+  ["TimeoutError", "unavailable"],
+  ["RequestAbortedError", "unavailable"],
+  ["NoLivingConnectionsError", "unavailable"],
+  ["ProductNotSupportedError", "unavailable"],
+  ["DeserializationError", "unavailable"],
+  ["SerializationError", "bisect"],
+  ["ConfigurationError", "config"],
+];
+
+describe("Elasticsearch's answers", () => {
+  it("are all expected here: no row of the tables is left untested", () => {
+    const items = ITEM_ROWS.map(({ status, type, verdict, ops = [] }) => [status, type, verdict, ...ops]);
+    const requests = REQUEST_ROWS.map(({ status, type, verdict }) => [status, type, verdict]);
+
+    assert.deepEqual(items, ITEMS);
+    assert.deepEqual(requests, REQUESTS);
+    assert.deepEqual([...CLASS_VERDICTS], CLASSES);
+  });
+});
 
 for (const client of CLIENTS) {
   describe(`Verdicts of Elasticsearch's answers (${client.name})`, () => {
@@ -40,19 +122,19 @@ for (const client of CLIENTS) {
       );
     }
 
-    for (const row of ITEM_ROWS) {
-      for (const op of row.ops ?? (["create"] as const)) {
-        it(`answers ${row.verdict} to a record with ${row.status} ${row.type ?? "of any type"} (${op}), its neighbours are delivered`, async () => {
-          const answer = await answerToItem(row.status, row.type, op);
+    for (const [status, type, verdict, ...ops] of ITEMS) {
+      for (const op of ops.length > 0 ? ops : (["create"] as const)) {
+        it(`answers ${verdict} to a record with ${status} ${type ?? "of any type"} (${op}), its neighbours are delivered`, async () => {
+          const answer = await answerToItem(status, type, op);
 
-          const isWaiting = row.verdict === "throttle" || row.verdict === "hold";
-          const expected = isWaiting ? "retry" : row.verdict;
+          const isWaiting = verdict === "throttle" || verdict === "hold";
+          const expected = isWaiting ? "retry" : verdict;
           assert.deepEqual(kindsOf(answer.outcomes), ["delivered", expected, "delivered"]);
-          assert.equal(answer.consequence?.kind, isWaiting ? row.verdict : undefined);
+          assert.equal(answer.consequence?.kind, isWaiting ? verdict : undefined);
           const outcome = answer.outcomes[1]!;
           if (outcome.kind === "rejected") {
-            assert.equal(outcome.cause.code, row.type);
-            assert.equal(outcome.cause.statusCode, row.status);
+            assert.equal(outcome.cause.code, type);
+            assert.equal(outcome.cause.statusCode, status);
             assert.match(outcome.cause.message, /reason of/u);
           }
         });
@@ -95,13 +177,13 @@ for (const client of CLIENTS) {
       );
     }
 
-    for (const row of REQUEST_ROWS) {
-      const name = `${row.status} ${row.type ?? "of any type"}`;
+    for (const [status, type, verdict] of REQUESTS) {
+      const name = `${status} ${type ?? "of any type"}`;
       const reply =
-        row.type === undefined
-          ? { status: row.status, headers: { "content-type": "text/html" }, body: "<html>proxy</html>" }
-          : errorReply(row.status, row.type);
-      switch (row.verdict) {
+        type === undefined
+          ? { status, headers: { "content-type": "text/html" }, body: "<html>proxy</html>" }
+          : errorReply(status, type);
+      switch (verdict) {
         case "unavailable":
           it(`opens the circuit when a request is answered ${name}`, async () => {
             await assert.rejects(answerToRequest(reply), TargetUnavailableError);
@@ -150,7 +232,7 @@ for (const client of CLIENTS) {
           });
           break;
         default:
-          row.verdict satisfies never;
+          verdict satisfies never;
       }
     }
 
@@ -196,7 +278,7 @@ for (const client of CLIENTS) {
 }
 
 describe("Elasticsearch's errors", () => {
-  for (const [name, verdict] of CLASS_VERDICTS) {
+  for (const [name, verdict] of CLASSES) {
     it(`judges the client's ${name} as ${verdict}`, () => {
       const error = Object.assign(new Error("something"), { name });
 

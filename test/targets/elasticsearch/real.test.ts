@@ -470,4 +470,29 @@ describe("A small Elasticsearch without security", function () {
     await server.request("POST", "/killed/_refresh");
     assert.equal(((await server.request("GET", "/killed/_count")).body as { count: number }).count, 4_000);
   });
+
+  it("sends again only what a full write queue has refused, until all of it is there once", async () => {
+    const target = await openTarget({ index: "queue", connection: server.connection });
+    const names = Array.from({ length: 6 }, (_, i) => `queue-${i}`);
+    for (const name of names) await server.request("PUT", `/${name}`);
+    let waiting = names.map((name) => records(8, (i) => ({ i }), { routing: { index: name } }));
+    let refused = 0;
+
+    for (let round = 0; waiting.length > 0; round++) {
+      assert.ok(round < 100, "the queue stays full");
+      const answers = await Promise.all(waiting.map((batch) => target.deliver(batch, new AbortController().signal)));
+      for (const { outcomes, consequence } of answers) {
+        const count = outcomes.filter(({ kind }) => kind === "retry").length;
+        assert.equal(consequence?.kind, count > 0 ? "throttle" : undefined);
+        refused += count;
+      }
+      waiting = waiting
+        .map((batch, i) => batch.filter((_, n) => answers[i]?.outcomes[n]?.kind === "retry"))
+        .filter((batch) => batch.length > 0);
+    }
+
+    assert.ok(refused > 0, "the queue was never full");
+    await server.request("POST", "/queue-*/_refresh");
+    assert.equal(((await server.request("GET", "/queue-*/_count")).body as { count: number }).count, 48);
+  });
 });
