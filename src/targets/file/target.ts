@@ -6,7 +6,8 @@
  * - deleted, moved to another folder or compressed: lines go on in a new file; a crash before that was noticed may
  *   repeat the last lines in it.
  * - truncated (logrotate `copytruncate`, an editor): lines go on at its end; the same.
- * - appended to: their bytes stay, an unfinished line of theirs gets its end; a crash may repeat our last lines.
+ * - appended to: their bytes stay, an unfinished line of theirs gets its end; a crash may repeat our last lines. The
+ *   same goes for other exporters of this process, which take turns with us (`turns.ts`): no step of theirs loses a line.
  * In no case is a record lost. The one thing that cannot be seen is someone who writes, behind our last line and while
  * this process is dead, the very bytes that our next lines would have had.
  *
@@ -34,6 +35,8 @@ import { checkOptions } from "./options.js";
 import type { CheckedOptions, FileTargetOptions } from "./options.js";
 import { probeFile } from "./probe.js";
 import { Positions, pathKey } from "./state.js";
+import type { FilePosition } from "./state.js";
+import { inTurn } from "./turns.js";
 
 /** Within this `close` ends; a network disk that hangs is left to end by itself. */
 const CLOSE_MS = 2_000;
@@ -104,15 +107,26 @@ export class FileTarget implements Target {
     return this.#whileOpen(async () => {
       this.#resume = resume;
       // In the same life our own positions are as new as the stored state, or newer.
-      this.#positions ??= Positions.from(resume?.state);
-      if (resume !== undefined) await this.#catchUp(this.#positions, resume, signal);
-      if (this.#fixed === undefined) return;
-      try {
-        await this.#destinations.open(this.#fixed, signal);
-      } catch (error) {
-        if (!this.#mayHold(error)) throw error; // Otherwise the first record for it says so again.
-      }
+      const positions = (this.#positions ??= Positions.from(resume?.state));
+      await inTurn(this.#pathsOf(positions), () => this.#open(positions, resume, signal));
     });
+  }
+
+  async #open(positions: Positions, resume: ResumePoint | undefined, signal: AbortSignal): Promise<void> {
+    if (resume !== undefined) await this.#catchUp(positions, resume, signal);
+    if (this.#fixed === undefined) return;
+    try {
+      await this.#destinations.open(this.#fixed, signal);
+    } catch (error) {
+      if (!this.#mayHold(error)) throw error; // Otherwise the first record for it says so again.
+    }
+  }
+
+  /** The files that opening may change. */
+  #pathsOf(positions: Positions): string[] {
+    const paths = new Set(positions.all().map((entry) => this.#pathOf(entry)));
+    if (this.#fixed !== undefined) paths.add(this.#fixed.path);
+    return [...paths].filter((at) => at !== undefined);
   }
 
   deliver(batch: readonly LogRecord[], signal: AbortSignal): Promise<Answer> {
@@ -127,7 +141,8 @@ export class FileTarget implements Target {
         signal,
       };
       try {
-        return this.#answerAhead(batch, positions) ?? (await this.#append(batch, place, session));
+        const ahead = this.#answerAhead(batch, positions);
+        return ahead ?? (await inTurn([place.path], () => this.#append(batch, place, session)));
       } catch (error) {
         if (!this.#mayHold(error)) throw error;
         const retry: Outcome = { kind: "retry", cause: error };
@@ -262,18 +277,22 @@ export class FileTarget implements Target {
     }
   }
 
+  /** Undefined when it is of another path than this target has now. */
+  #pathOf({ name, pathKey: key }: FilePosition): string | undefined {
+    const { root, file } = this.#options;
+    const at = name === "" ? file : root === undefined ? undefined : path.join(root, name);
+    return at !== undefined && pathKey(at) === key ? at : undefined;
+  }
+
   async #catchUp(positions: Positions, resume: ResumePoint, signal: AbortSignal): Promise<void> {
-    const { root, file, format } = this.#options;
+    const { format } = this.#options;
     await this.#destinations.files.renew();
     const { ahead, goOn } = await catchUp({
       positions,
       resume,
       signal,
       format,
-      pathOf: (entry) => {
-        const at = entry.name === "" ? file : root === undefined ? undefined : path.join(root, entry.name);
-        return at !== undefined && pathKey(at) === entry.pathKey ? at : undefined;
-      },
+      pathOf: (entry) => this.#pathOf(entry),
       nameOf: (record) => {
         const place = this.#placeOf(record);
         return "refusal" in place ? undefined : place.name;
