@@ -43,6 +43,13 @@ export function bytesOf(records: readonly LogRecord[]): number {
   return bytes;
 }
 
+/** Payload bytes of those that were read back from disk. */
+export function replayedBytesOf(records: readonly LogRecord[]): number {
+  let bytes = 0;
+  for (const { replayed, bytes: payload } of records) if (replayed) bytes += payload.length;
+  return bytes;
+}
+
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** The canonical text of a UUID. */

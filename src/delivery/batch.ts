@@ -2,7 +2,7 @@
  * The life of one batch: sent, judged record by record, sent again in part, until each of its records has reached its
  * end or is back in the log. When to start one, and with what, is `loop.ts`.
  */
-import { bytesOf, type LogRecord } from "../record.js";
+import { bytesOf, type LogRecord, replayedBytesOf } from "../record.js";
 import { TargetConfigError, TargetUnavailableError } from "../targets/target.js";
 import type { Answer, Consequence, Rejection, Target } from "../targets/target.js";
 import type { Clock } from "../clock.js";
@@ -66,6 +66,8 @@ export class Batch {
   readonly destination: string;
   readonly records: readonly LogRecord[];
   readonly bytes: number;
+  /** Of these, what was read back from disk. */
+  readonly readBytes: number;
   /** The first batch to a destination that was held: it decides whether the hold goes on. */
   readonly isTry: boolean;
   /** Waits for its next attempt: counts against memory, not against the batches under way. */
@@ -86,6 +88,7 @@ export class Batch {
     this.destination = destination;
     this.records = records;
     this.bytes = bytesOf(records);
+    this.readBytes = replayedBytesOf(records);
     this.isTry = isTry;
     this.#work = [records];
   }
@@ -224,9 +227,8 @@ export class Batch {
       byGuard = cause !== undefined;
     }
     if (byGuard) {
-      for (const { record, rejection } of rejected.splice(0)) {
-        again.push({ record, cause: new Error(rejection.message), alone: false });
-      }
+      // With the guard's cause: what is reported last is what the user sees.
+      for (const { record } of rejected.splice(0)) again.push({ record, cause: cause!, alone: false });
       again.sort((a, b) => a.record.offset - b.record.offset);
     }
     if (cause === undefined) {

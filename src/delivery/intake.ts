@@ -3,13 +3,14 @@
  * destinations that are held, keeps one destination to a batch. What is taken here and not sent goes back.
  */
 import type { Clock } from "../clock.js";
-import type { LogRecord } from "../record.js";
+import { type LogRecord, replayedBytesOf } from "../record.js";
 import type { Target } from "../targets/target.js";
 import { backoffMs } from "./backoff.js";
 import type { Random } from "./backoff.js";
 import type { FlowControl } from "./flow-control.js";
 import type { Flushes } from "./flushes.js";
 import type { Holds } from "./holds.js";
+import type { ReadShare } from "./read-share.js";
 import { asError } from "./report.js";
 import type { Report } from "./report.js";
 import type { DeliverySettings } from "./settings.js";
@@ -48,11 +49,13 @@ export interface IntakeParts {
   readonly flushes: Flushes;
   readonly report: Report;
   readonly wakeup: Wakeup;
+  readonly readShare: ReadShare;
 }
 
 export class Intake {
   readonly #parts: IntakeParts;
   #staged: Staged[] = [];
+  #stagedReadBytes = 0;
   /** Aborts a `take` that waits; made anew after each use. */
   #taking = new AbortController();
   /** Since when records wait for company. */
@@ -79,9 +82,16 @@ export class Intake {
     return this.#staged.reduce((sum, { records }) => sum + records.length, 0);
   }
 
+  /** Payload bytes of what was read back from disk for it. */
+  get stagedReadBytes(): number {
+    return this.#stagedReadBytes;
+  }
+
   /** The next batch that is ready. */
   next(): Staged | undefined {
-    return this.#staged.shift();
+    const next = this.#staged.shift();
+    if (next !== undefined) this.#stagedReadBytes -= replayedBytesOf(next.records);
+    return next;
   }
 
   /** Gives back what a batch has not brought to its end. What was taken behind it must not overtake it. */
@@ -93,6 +103,7 @@ export class Intake {
 
   /** What is staged goes back to the log. */
   release(): void {
+    this.#stagedReadBytes = 0;
     for (const { records } of this.#staged.splice(0)) this.#parts.source.release(records);
   }
 
@@ -131,6 +142,7 @@ export class Intake {
     const groups = this.#group(records);
     this.#destinations = Math.min(Math.max(1, groups.length), MOST_DESTINATIONS_AHEAD);
     this.#staged = isForOne ? groups : groups.flatMap((group) => this.#inBatches(group));
+    this.#stagedReadBytes = this.#staged.reduce((sum, staged) => sum + replayedBytesOf(staged.records), 0);
     // A source that cannot pass over records gave only held ones: they come first again, so there is nothing to do.
     if (this.isEmpty) await wakeup.wait(nextTryMs);
   }
@@ -196,7 +208,7 @@ export class Intake {
   }
 
   #limits(isTrying: boolean): TakeLimits {
-    const { source, target, settings, flow, holds } = this.#parts;
+    const { source, target, settings, flow, holds, readShare } = this.#parts;
     const { batch, most } = flow;
     const isLive =
       settings().liveFirst &&
@@ -206,7 +218,7 @@ export class Intake {
     return {
       // A batch for each destination, as the last take had them; the bytes of one batch bound what is taken ahead.
       records: isTrying ? Math.min(batch.records, TRY_RECORDS) : batch.records * this.#destinations,
-      bytes: isTrying ? batch.bytes : Math.min(most.bytes, batch.bytes * this.#destinations),
+      bytes: readShare.within(isTrying ? batch.bytes : Math.min(most.bytes, batch.bytes * this.#destinations)),
       ...(isLive && { live: true }),
       ...(holds.size > 0 && { skip: (record: LogRecord) => this.isHeld(target.destinationOf(record)) }),
     };

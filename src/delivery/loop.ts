@@ -20,6 +20,7 @@ import { Holds } from "./holds.js";
 import { Intake, TRY_RECORDS } from "./intake.js";
 import type { Staged } from "./intake.js";
 import { Outage } from "./outage.js";
+import { ReadShare } from "./read-share.js";
 import { RejectGuard } from "./reject-guard.js";
 import { asError, Report } from "./report.js";
 import { DEFAULT_DELIVERY_SETTINGS } from "./settings.js";
@@ -38,6 +39,8 @@ export interface DeliveryParts {
   readonly onEvent?: DeliveryListener;
   /** For targets that are reached over the network. */
   readonly monitor?: Connectivity;
+  /** Shared by all deliveries of a runtime. Without one, only the sizes of batches bound what is read. */
+  readonly readShare?: ReadShare;
 }
 
 /** Within this `close` ends, whatever the target does: Node-RED waits 15 s for all nodes together. */
@@ -58,6 +61,7 @@ export class Delivery {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #monitor: Connectivity | undefined;
+  readonly #readShare: ReadShare;
   #settings: DeliverySettings;
 
   readonly #report: Report;
@@ -87,6 +91,7 @@ export class Delivery {
     this.#clock = clock;
     this.#random = random;
     this.#monitor = parts.monitor;
+    const readShare = (this.#readShare = parts.readShare ?? new ReadShare());
     this.#settings = { ...DEFAULT_DELIVERY_SETTINGS, ...parts.settings };
     const settings = (): DeliverySettings => this.#settings;
 
@@ -95,11 +100,13 @@ export class Delivery {
     const flow = (this.#flow = new FlowControl(clock, random, target.traits, this.#settings));
     const holds = (this.#holds = new Holds(random));
     const wakeup = (this.#wakeup = new Wakeup(clock));
-    const common = { source, target, clock, settings, report, wakeup };
+    const common = { source, target, clock, settings, report, wakeup, readShare };
     const intake = (this.#intake = new Intake({ ...common, random, flow, holds, flushes: this.#flushes }));
     this.#outage = new Outage({ ...common, deadLetters, circuit, intake });
     this.#host = this.#hostOf(parts);
 
+    readShare.enter(this);
+    this.#stopListening.push(() => readShare.leave(this));
     this.#stopListening.push(source.onAvailable(() => wakeup.ring()));
     const stopHearing = target.onReachable?.(() => this.#hurry());
     if (stopHearing !== undefined) this.#stopListening.push(stopHearing);
@@ -121,6 +128,13 @@ export class Delivery {
       rates: this.#report.rates,
       counters: this.#report.counters,
     };
+  }
+
+  /** Bytes of records that were read back from disk and are still held: staged, or under way. */
+  get readBytes(): number {
+    let bytes = this.#intake.stagedReadBytes;
+    for (const { readBytes } of this.#batches) bytes += readBytes;
+    return bytes;
   }
 
   /** Changes settings while it runs; destinations that are held are tried again with the new ones. */
@@ -356,8 +370,11 @@ export class Delivery {
     if (first.byChoice === true) return undefined;
     const isOneKind = rejections.length === records && rejections.every((rejection) => rejection.code === first.code);
     if (!this.#guard.holdsBack(batch.destination, isOneKind ? first.code : undefined, records, limit)) return undefined;
-    return new Error(
-      `everything is rejected for one reason (${first.code}), so the setting is suspected, not the data: ${first.message}`,
+    return Object.assign(
+      new Error(
+        `everything is rejected for one reason (${first.code}), so the setting is suspected, not the data: ${first.message}`,
+      ),
+      { code: "suspected-setting" },
     );
   }
 
@@ -409,6 +426,7 @@ export class Delivery {
 
   #hasRoom(): boolean {
     if (this.#flow.isOrdered || this.#circuit.state.kind === "halfOpen") return this.#batches.size === 0;
+    if (this.#batches.size > 0 && !this.#readShare.hasRoom) return false;
     let resting = 0;
     for (const batch of this.#batches) if (batch.isResting) resting++;
     return resting <= MOST_RESTING && this.#batches.size - resting < this.#flow.mostAtOnce;
@@ -416,7 +434,7 @@ export class Delivery {
 
   /** One batch at most, and only a full one of a size that rests: it would not be larger if it were taken later. */
   #mayLookAhead(): boolean {
-    if (!this.#intake.isEmpty || this.#circuit.state.kind === "halfOpen") return false;
+    if (!this.#intake.isEmpty || this.#circuit.state.kind === "halfOpen" || !this.#readShare.hasRoom) return false;
     return this.#flow.isSettled && this.#source.untaken >= this.#flow.batch.records;
   }
 

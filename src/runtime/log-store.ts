@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Clock, Timer } from "../clock.js";
+import { ReadShare } from "../delivery/read-share.js";
 import type { Connectivity } from "../delivery/connectivity.js";
 import type { DeliveryEvent } from "../delivery/events.js";
 import { DeadLetters, KEEPER, type LetterBudget } from "../delivery/dead-letters.js";
@@ -64,6 +65,8 @@ const DEAD_LETTER_SHARE = 16;
 const ALL_DEAD_LETTERS_SHARE = 4;
 /** Of the memory budget, while the folder takes nothing. */
 const DEAD_LETTER_MEMORY_SHARE = 16;
+/** Beside the memory budget, for what deliveries read back from disk: a quarter of it. */
+const READ_SHARE = 4;
 /** How often ages are looked at. */
 const CHECK_MS = 10_000;
 /** Drops within this are told together: a full queue may drop with every message. */
@@ -86,6 +89,7 @@ export class LogStore implements SharedBudget {
   readonly clock: Clock;
   readonly flusher: Flusher;
   readonly monitor: Connectivity;
+  readonly readShare: ReadShare;
   readonly memoryBytes: number;
   readonly diskBytes: number;
   readonly #options: StoreOptions;
@@ -113,6 +117,7 @@ export class LogStore implements SharedBudget {
     this.clock = options.clock;
     this.monitor = options.monitor;
     this.memoryBytes = options.memoryBytes;
+    this.readShare = new ReadShare(options.memoryBytes / READ_SHARE);
     this.diskBytes = options.diskBytes;
     this.#files = oneSyncAtATime(options.files);
     this.flusher = new Flusher(options.clock);

@@ -108,6 +108,7 @@ export class Member {
       source: this.#consumer,
       target,
       clock: this.#store.clock,
+      readShare: this.#store.readShare,
       deadLetters: this.#deadLetters,
       // That a file can be written says nothing of the network.
       ...(target.traits.isLocal === true ? {} : { monitor: this.#store.monitor }),

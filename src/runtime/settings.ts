@@ -62,7 +62,10 @@ export interface FlushSettings {
 
 /** What all logs of a runtime share. */
 export interface Budgets {
-  /** Memory for tails, read blocks and batches in flight of all logs together, in bytes. [1 MiB, 4 GiB], default 32 MiB. */
+  /**
+   * Memory for what all logs together hold of records that are in no file yet or not synced, in bytes. [1 MiB, 4 GiB],
+   * default 32 MiB. Beside it a quarter as much for what deliveries have read back from disk.
+   */
   readonly memoryBytes: number;
   /**
    * Disk for all logs together, in bytes. [16 MiB, 1 TiB], default 1 GiB: an eighth of a card of 8 GB, weeks of telemetry.

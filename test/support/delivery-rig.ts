@@ -5,6 +5,7 @@
 import type { DeadLetterSink } from "../../src/delivery/dead-letter-sink.js";
 import type { DeliveryEvent } from "../../src/delivery/events.js";
 import { Delivery } from "../../src/delivery/loop.js";
+import type { ReadShare } from "../../src/delivery/read-share.js";
 import type { Connectivity } from "../../src/delivery/connectivity.js";
 import type { DeliverySettings } from "../../src/delivery/settings.js";
 import type { Rejection, TargetTraits } from "../../src/targets/target.js";
@@ -19,6 +20,7 @@ export interface RigOptions {
   readonly seed?: number;
   readonly clock?: FakeClock;
   readonly monitor?: Connectivity;
+  readonly readShare?: ReadShare;
   /** Runs before the delivery starts. */
   readonly before?: (rig: { target: ScriptedTarget; source: MemorySource; clock: FakeClock }) => void;
 }
@@ -57,6 +59,7 @@ export class DeliveryRig {
       deadLetters,
       ...(options.settings && { settings: options.settings }),
       ...(options.monitor && { monitor: options.monitor }),
+      ...(options.readShare && { readShare: options.readShare }),
       onEvent: (event, logging) => {
         this.events.push(event);
         if (logging !== undefined) this.logged.push({ atMs: this.clock.elapsedMs(), event, ...logging });
