@@ -22,6 +22,7 @@ export interface ElasticsearchDialogSettings {
   readonly topicField: string;
   readonly acceptedAtField: string;
   readonly replayedField: string;
+  readonly doubtfulField: string;
   readonly deviceField: string;
   readonly device: string;
   readonly serverless: boolean;
@@ -47,6 +48,7 @@ export const ELASTICSEARCH_SETTINGS = {
   topicField: FIELD_NAME,
   acceptedAtField: FIELD_NAME,
   replayedField: FIELD_NAME,
+  doubtfulField: FIELD_NAME,
   deviceField: FIELD_NAME,
   device: { kind: "text", maxLength: 1_000, default: "" },
   serverless: { kind: "switch", default: false },
@@ -138,6 +140,7 @@ export function elasticsearchDocuments(
       topic: settings.topicField,
       acceptedAt: settings.acceptedAtField,
       replayed: settings.replayedField,
+      doubtful: settings.doubtfulField,
       device: settings.deviceField,
     },
     device: settings.device,

@@ -25,6 +25,7 @@ export interface MongoSettings {
   readonly topicField: string;
   readonly acceptedAtField: string;
   readonly replayedField: string;
+  readonly doubtfulField: string;
   readonly deviceField: string;
   readonly device: string;
   readonly timeSeries: boolean;
@@ -64,6 +65,7 @@ export const MONGO_SETTINGS = {
   topicField: FIELD_NAME,
   acceptedAtField: FIELD_NAME,
   replayedField: FIELD_NAME,
+  doubtfulField: FIELD_NAME,
   deviceField: FIELD_NAME,
   device: { kind: "text", maxLength: 1_000, default: "" },
   timeSeries: { kind: "switch", default: false },
@@ -151,6 +153,7 @@ export function mongoDocuments(settings: MongoSettings): Record<string, unknown>
       topic: settings.topicField,
       acceptedAt: settings.acceptedAtField,
       replayed: settings.replayedField,
+      doubtful: settings.doubtfulField,
       device: settings.deviceField,
     },
     device: settings.device,

@@ -211,6 +211,7 @@ function letterText(record: LogRecord, rejection: Rejection, rejectedAtMs: numbe
     routing,
     codec,
     wasAccepted,
+    ...(record.isTimeDoubtful === true ? { isTimeDoubtful: true } : {}),
   };
   const payload = codec === 0 ? record.bytes.toString("utf8") : JSON.stringify(record.bytes.toString("base64"));
   return `${JSON.stringify(head).slice(0, -1)},"payload":${payload}}`;
@@ -249,6 +250,7 @@ export function readLetter({ bytes, offset }: LogRecord): DeadLetter | undefined
     routing,
     acceptedAtMs,
     replayed: true,
+    isTimeDoubtful: fields["isTimeDoubtful"] === true,
   };
   const wasAccepted = fields["wasAccepted"] !== false;
   return { id: uuidText(id), acceptedAtMs, rejectedAtMs, rejection, routing, record, wasAccepted };

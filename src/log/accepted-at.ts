@@ -21,10 +21,11 @@ export function acceptedAtBy(clock: Clock): AcceptedAt {
   };
   // Only within one boot can the clocks of then and now be compared.
   const mayCorrect = ({ bootId }: BlockOrigin): boolean => wallIsTrusted() && bootId.equals(clock.bootId);
-  return (block, elapsedMs) => {
+  const acceptedAt = (block: BlockOrigin, elapsedMs: number): number => {
     const noted = block.baseTimeMs + (elapsedMs - block.baseElapsedMs);
     if (!mayCorrect(block)) return noted;
     const corrected = clock.wallMs() - (clock.elapsedMs() - elapsedMs);
     return Math.abs(corrected - noted) > WRONG_CLOCK_MS ? corrected : noted;
   };
+  return Object.assign(acceptedAt, { isSure: mayCorrect });
 }

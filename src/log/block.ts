@@ -25,10 +25,16 @@ export interface BlockOrigin {
   readonly baseElapsedMs: number;
   /** What the wall clock said then. */
   readonly baseTimeMs: number;
+  /** It could not be trusted then. Default false. */
+  readonly isDoubtful?: boolean;
 }
 
 /** Tells when a record was accepted, from what its block noted. */
-export type AcceptedAt = (block: BlockOrigin, elapsedMs: number) => number;
+export interface AcceptedAt {
+  (block: BlockOrigin, elapsedMs: number): number;
+  /** Whether the clock of today vouches for what it tells. Absent: it never does. */
+  readonly isSure?: (block: BlockOrigin) => boolean;
+}
 
 /** Where in a block its reader stands. */
 export interface ReadPosition {
@@ -46,6 +52,7 @@ export class BlockRecord implements LogRecord {
   readonly routing: Routing;
   readonly acceptedAtMs: number;
   readonly replayed: boolean;
+  readonly isTimeDoubtful: boolean;
   /** First offset that confirming this record settles: offsets between two records are done for everyone. */
   readonly coversFrom: number;
   readonly #block: BlockOrigin;
@@ -59,6 +66,7 @@ export class BlockRecord implements LogRecord {
     routing: Routing,
     acceptedAtMs: number,
     replayed: boolean,
+    isTimeDoubtful: boolean,
   ) {
     this.#block = block;
     this.offset = offset as Offset;
@@ -68,19 +76,21 @@ export class BlockRecord implements LogRecord {
     this.routing = routing;
     this.acceptedAtMs = acceptedAtMs;
     this.replayed = replayed;
+    this.isTimeDoubtful = isTimeDoubtful;
   }
 
   /** The same record with bytes of its own: one that is kept for long must not hold its whole block. */
   detached(): BlockRecord {
     const bytes = Buffer.from(this.bytes);
-    const { offset, coversFrom, codec, routing, acceptedAtMs, replayed } = this;
-    return new BlockRecord(originOf(this.#block), offset, coversFrom, bytes, codec, routing, acceptedAtMs, replayed);
+    const { offset, coversFrom, codec, routing, acceptedAtMs, replayed, isTimeDoubtful: doubt } = this;
+    const origin = originOf(this.#block);
+    return new BlockRecord(origin, offset, coversFrom, bytes, codec, routing, acceptedAtMs, replayed, doubt);
   }
 
   /** The same record with another routing. */
   routed(routing: Routing): BlockRecord {
-    const { offset, coversFrom, bytes, codec, acceptedAtMs, replayed } = this;
-    return new BlockRecord(this.#block, offset, coversFrom, bytes, codec, routing, acceptedAtMs, replayed);
+    const { offset, coversFrom, bytes, codec, acceptedAtMs, replayed, isTimeDoubtful: doubt } = this;
+    return new BlockRecord(this.#block, offset, coversFrom, bytes, codec, routing, acceptedAtMs, replayed, doubt);
   }
 
   get id(): Buffer {
@@ -121,6 +131,7 @@ export class RecordBlock implements BlockOrigin {
   readonly bootId: Buffer;
   readonly baseElapsedMs: number;
   readonly baseTimeMs: number;
+  readonly isDoubtful: boolean;
   /** True when the records were accepted in an earlier life, or were read back from disk. */
   readonly replayed: boolean;
   /** First and last offset in the block; `last < first` while it is empty. */
@@ -146,6 +157,7 @@ export class RecordBlock implements BlockOrigin {
     this.bootId = o.bootId;
     this.baseElapsedMs = o.baseElapsedMs;
     this.baseTimeMs = o.baseTimeMs;
+    this.isDoubtful = o.isDoubtful ?? false;
     this.replayed = replayed;
     this.first = o.origin;
     this.last = o.origin - 1;
@@ -164,14 +176,14 @@ export class RecordBlock implements BlockOrigin {
   }
 
   /** @throws {BytesError} when the body is not one of records */
-  static decode(body: Buffer, origin: number, baseTimeMs: number): RecordBlock {
+  static decode(body: Buffer, origin: number, baseTimeMs: number, isDoubtful = false): RecordBlock {
     const reader = new ByteReader(body);
     const idBase = reader.raw(16);
     const bootId = reader.raw(8);
     const baseElapsedMs = reader.varint();
     const texts: string[] = [];
     for (let i = reader.varint(); i > 0; i--) texts.push(reader.text());
-    const head: BlockOrigin = { origin, idBase, bootId, baseElapsedMs, baseTimeMs };
+    const head: BlockOrigin = { origin, idBase, bootId, baseElapsedMs, baseTimeMs, isDoubtful };
     try {
       return new RecordBlock(head, true, body, reader.position, body.length, texts);
     } catch (error) {
@@ -266,7 +278,8 @@ export class RecordBlock implements BlockOrigin {
     const { codec, routing, at } = this.#found;
     const payload = this.#bytes.subarray(at, position.at);
     const time = acceptedAt(this, elapsedMs);
-    return new BlockRecord(this, offset, coversFrom, payload, codec, routing, time, this.replayed);
+    const doubt = this.isDoubtful && acceptedAt.isSure?.(this) !== true;
+    return new BlockRecord(this, offset, coversFrom, payload, codec, routing, time, this.replayed, doubt);
   }
 
   /** Moves behind the next record, whose parts are then in `#found`: most walks over a block need no more of it. */

@@ -79,8 +79,10 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | undefined {
 
 export const BLOCK_KINDS = { snapshot: 1, cursors: 2, records: 3 } as const;
 
-/** Flag bit: the body is stored as raw deflate. The other bits are reserved and zero. */
+/** Flag bit: the body is stored as raw deflate. The bits that are not named here are reserved and zero. */
 export const FLAG_DEFLATED = 1;
+/** Flag bit of a block of records: the wall clock could not be trusted when it was begun. Who does not know it, goes without. */
+export const FLAG_DOUBTFUL = 2;
 
 export interface BlockHeader {
   readonly kind: number;

@@ -3,7 +3,7 @@
  * prove; where one of them is damaged the other may still have the record, so neighbours are merged, block by block.
  */
 import type { Files } from "../files.js";
-import { RecordBlock } from "./block.js";
+import type { RecordBlock } from "./block.js";
 import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
 import { decodeSnapshot, type Predecessor } from "./cursor.js";
@@ -11,7 +11,7 @@ import { DamageWatch } from "./damage.js";
 import { BLOCK_HEADER_BYTES, BLOCK_KINDS } from "./frame.js";
 import type { BlockSource } from "./consumer.js";
 import type { Range } from "./ranges.js";
-import { type Segment, SegmentReader } from "./segment.js";
+import { type Segment, SegmentReader, unpackRecords } from "./segment.js";
 
 /** The segments to read from, as they are now. */
 export interface SegmentList {
@@ -44,7 +44,7 @@ class Stream {
       const { header, position } = found;
       if (header.kind !== BLOCK_KINDS.records || header.origin + header.span < offset) continue;
       try {
-        this.peeked = RecordBlock.decode(await found.body(), header.origin, header.baseTimeMs).measure();
+        this.peeked = unpackRecords(await found.body(), header).measure();
       } catch (error) {
         if (!(error instanceof BytesError)) throw error;
         this.#damage.undecodable({ from: position, to: position + BLOCK_HEADER_BYTES + header.storedLength });

@@ -4,7 +4,7 @@
  * only a newer format is refused, untouched.
  */
 import type { Files } from "../files.js";
-import { type AcceptedAt, RecordBlock } from "./block.js";
+import type { AcceptedAt, RecordBlock } from "./block.js";
 import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
 import {
@@ -25,7 +25,7 @@ import {
   type SegmentName,
 } from "./frame.js";
 import { type Range, RangeSet } from "./ranges.js";
-import { type FoundBlock, type Segment, SegmentReader } from "./segment.js";
+import { type FoundBlock, type Segment, SegmentReader, unpackRecords } from "./segment.js";
 
 /** Written by a version of this package that is newer than this one. Nothing was changed. */
 export class NewerFormatError extends Error {
@@ -192,7 +192,7 @@ async function collectCarried(scans: readonly Scan[], isDone: (offset: number) =
 }
 
 async function decodeRecords({ body, header }: FoundBlock): Promise<RecordBlock> {
-  return RecordBlock.decode(await body(), header.origin, header.baseTimeMs).measure();
+  return unpackRecords(await body(), header).measure();
 }
 
 const unknownTime: AcceptedAt = () => 0;

@@ -4,7 +4,7 @@
  */
 import { crc32 } from "node:zlib";
 import type { Files, OpenFile } from "../files.js";
-import type { RecordBlock } from "./block.js";
+import { RecordBlock } from "./block.js";
 import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
 import {
@@ -14,6 +14,7 @@ import {
   decodeBlockHeader,
   encodeBlockHeader,
   FLAG_DEFLATED,
+  FLAG_DOUBTFUL,
   MAX_BODY_BYTES,
   nextMagic,
   SEGMENT_HEADER_BYTES,
@@ -58,7 +59,8 @@ export const asIs = {
     const { count, origin, baseTimeMs } = block;
     const stored = block.encodeBody();
     const span = block.last - origin;
-    return { kind: BLOCK_KINDS.records, flags: 0, count, origin, span, baseTimeMs, rawLength: stored.length, stored };
+    const flags = block.isDoubtful ? FLAG_DOUBTFUL : 0;
+    return { kind: BLOCK_KINDS.records, flags, count, origin, span, baseTimeMs, rawLength: stored.length, stored };
   },
   cursors(kind: number, body: Buffer, timeMs: number): PackedBlock {
     return { kind, flags: 0, count: 0, origin: 0, span: 0, baseTimeMs: timeMs, rawLength: body.length, stored: body };
@@ -75,7 +77,12 @@ export function packCursors(kind: number, body: Buffer, timeMs: number, c: Compr
 
 async function smaller(block: PackedBlock, compression: Compression): Promise<PackedBlock> {
   const stored = await compression.deflate(block.stored);
-  return stored === undefined ? block : { ...block, flags: FLAG_DEFLATED, stored };
+  return stored === undefined ? block : { ...block, flags: block.flags | FLAG_DEFLATED, stored };
+}
+
+/** The block of records that such a body is. @throws {BytesError} when it is none */
+export function unpackRecords(body: Buffer, { origin, baseTimeMs, flags }: BlockHeader): RecordBlock {
+  return RecordBlock.decode(body, origin, baseTimeMs, (flags & FLAG_DOUBTFUL) !== 0);
 }
 
 /** The bytes of blocks that will stand at `position`. */

@@ -131,7 +131,8 @@ export class Tail {
   appendAs(record: LogRecord, elapsedMs: number): number {
     const origin = this.#next++;
     const head = { origin, idBase: Buffer.from(record.id), bootId: NO_BOOT, baseElapsedMs: 0 };
-    const block = RecordBlock.begin({ ...head, baseTimeMs: record.acceptedAtMs }, record.bytes.length, 0);
+    const time = { baseTimeMs: record.acceptedAtMs, isDoubtful: record.isTimeDoubtful === true };
+    const block = RecordBlock.begin({ ...head, ...time }, record.bytes.length, 0);
     block.append(origin, 0, record.routing, record.codec, record.bytes);
     this.#open?.shrink();
     this.#open = undefined;
@@ -150,7 +151,7 @@ export class Tail {
   #beginBlock(origin: number, elapsedMs: number, clock: Clock, payload: string | Encoded): RecordBlock {
     const baseTimeMs = clock.wallMs();
     const baseElapsedMs = Math.floor(elapsedMs);
-    const head = { origin, ...this.#begin(baseTimeMs), baseElapsedMs, baseTimeMs };
+    const head = { origin, ...this.#begin(baseTimeMs), baseElapsedMs, baseTimeMs, isDoubtful: !clock.isWallTrusted };
     const block = RecordBlock.begin(head, sizeOf(payload));
     this.#open?.shrink();
     this.#open = block;

@@ -32,11 +32,16 @@ async function setRight(clock: FakeClock): Promise<void> {
 }
 
 class Witness extends ScriptedTarget {
-  readonly seen: { readonly n: number; readonly acceptedAtMs: number; readonly id: string }[] = [];
+  readonly seen: {
+    readonly n: number;
+    readonly acceptedAtMs: number;
+    readonly id: string;
+    readonly isDoubtful: boolean | undefined;
+  }[] = [];
 
   override store(records: readonly LogRecord[]) {
-    for (const { bytes, acceptedAtMs, id } of records) {
-      this.seen.push({ n: JSON.parse(bytes.toString()) as number, acceptedAtMs, id: id.toString("hex") });
+    for (const { bytes, acceptedAtMs, id, isTimeDoubtful: isDoubtful } of records) {
+      this.seen.push({ n: JSON.parse(bytes.toString()) as number, acceptedAtMs, id: id.toString("hex"), isDoubtful });
     }
     return super.store(records);
   }
@@ -96,6 +101,82 @@ describe("a clock that jumps", () => {
       assert.equal(Math.abs(acceptedAtMs - RIGHT_MS) < 60_000, isCorrected, `${new Date(acceptedAtMs).toISOString()}`);
       await next.close();
     }
+  });
+
+  it("marks exactly those whose time nothing could correct or confirm, in whatever life they are delivered", async () => {
+    /** A board that boots with the time of its last shutdown: plausible, and three days behind. */
+    const behind = (): FakeClock => {
+      const clock = new FakeClock(RIGHT_MS - 3 * DAY_MS);
+      clock.isWallTrusted = false;
+      clock.bootId.fill(1);
+      return clock;
+    };
+    const cases: readonly (readonly [string, FakeClock, boolean, (clock: FakeClock) => void | Promise<void>])[] = [
+      ["a clock that was right", new FakeClock(RIGHT_MS), false, () => undefined],
+      ["one that was right, after a reboot", new FakeClock(RIGHT_MS), false, (clock) => void clock.bootId.fill(2)],
+      ["one that could not be trusted and cannot be yet", behind(), true, () => undefined],
+      ["one that was corrected in the same boot", behind(), false, setRight],
+      [
+        "one that proves to have been right in the same boot",
+        behind(),
+        false,
+        (clock) => {
+          clock.isWallTrusted = true;
+        },
+      ],
+      [
+        "one that was never set before a reboot",
+        behind(),
+        true,
+        async (clock) => {
+          clock.bootId.fill(2);
+          await setRight(clock);
+        },
+      ],
+    ];
+    for (const [what, clock, isDoubtful, meanwhile] of cases) {
+      for (const restarts of [false, true]) {
+        if (!restarts && what.includes("reboot")) continue;
+        const life = new StoreRig({ clock, files: (disk = new SimDisk()) });
+        const [wasTrusted, boot] = [clock.isWallTrusted, clock.bootId[0]!];
+        const target = awayWitness();
+        const { exporter } = await life.exporter("a", {}, { target });
+        send(exporter, 1);
+        await clock.advance(2_000);
+        if (restarts) await life.close();
+        await meanwhile(clock);
+        const next = restarts ? new StoreRig({ clock, files: disk }) : life;
+        if (restarts) await next.exporter("a", {}, { target });
+        target.isUp = true;
+        await clock.advanceUntil(() => target.seen.length === 1);
+
+        assert.equal(target.seen[0]!.isDoubtful, isDoubtful, `${what}${restarts ? ", by the next process" : ""}`);
+        await next.close();
+        clock.isWallTrusted = wasTrusted;
+        clock.bootId.fill(boot);
+      }
+    }
+  });
+
+  it("marks them still when they were rejected and are sent again", async () => {
+    const clock = wrongClock();
+    const rig = new StoreRig({ clock, files: disk });
+    const target = new Witness();
+    target.script = (batch) => ({
+      outcomes: batch.map(() => ({ kind: "rejected", cause: { code: "no", message: "not now" } })),
+    });
+    const { exporter } = await rig.exporter("a", {}, { target });
+    send(exporter, 1);
+    await clock.advanceUntil(() => exporter.status().deadLetters === 1);
+    clock.bootId.fill(2);
+    target.script = undefined;
+
+    const requeued = exporter.member.requeue({});
+    await clock.advanceUntil(() => exporter.status().delivered === 1);
+
+    assert.equal(await requeued, 1);
+    assert.equal(target.seen.at(-1)!.isDoubtful, true);
+    await rig.close();
   });
 
   it("leaves ids as they were: another id would be another record to the target", async () => {

@@ -13,6 +13,7 @@ export interface RecordParts {
   readonly routing?: Routing;
   readonly acceptedAtMs?: number;
   readonly replayed?: boolean;
+  readonly isTimeDoubtful?: boolean;
 }
 
 /** A record as the log would give it; its payload is `{"n": n}` unless said otherwise, its id is made of `n`. */
@@ -34,6 +35,7 @@ export function recordOf(n: number, parts: RecordParts = {}): LogRecord {
     routing: parts.routing ?? {},
     acceptedAtMs: parts.acceptedAtMs ?? Date.UTC(2025, 0, 1),
     replayed: parts.replayed ?? false,
+    isTimeDoubtful: parts.isTimeDoubtful ?? false,
   };
 }
 

@@ -64,6 +64,8 @@ export interface AddedFieldNames {
   readonly device: string;
   /** True in documents that were delivered late, or once more; absent in others. */
   readonly replayed: string;
+  /** True in documents whose time of acceptance may be wrong: the clock could not be trusted, nor corrected since. */
+  readonly doubtful: string;
 }
 
 /** Where documents go, and how. A record's routing (`index`, `id`, `routing`, `pipeline`) comes before these. */
@@ -198,14 +200,15 @@ export function checkElasticsearchOptions(options: unknown): ElasticsearchSettin
 }
 
 function readFields(from: OptionReader, timestamp: boolean): AddedFieldNames {
-  from.only(["topic", "acceptedAt", "device", "replayed"]);
+  from.only(["topic", "acceptedAt", "device", "replayed", "doubtful"]);
   const fields: AddedFieldNames = {
     topic: from.text("topic", ""),
     acceptedAt: from.text("acceptedAt", ""),
     replayed: from.text("replayed", ""),
+    doubtful: from.text("doubtful", ""),
     device: from.text("device", ""),
   };
-  const names = [fields.topic, fields.acceptedAt, fields.replayed, fields.device].filter((name) => name !== "");
+  const names = Object.values(fields).filter((name) => name !== "");
   if (timestamp) names.push("@timestamp");
   if (new Set(names).size < names.length) fail("fields", "has one name for two fields");
   return fields;

@@ -137,12 +137,13 @@ function payloadOf(record: LogRecord, options: MongoOptions): { kind: "fields"; 
 }
 
 function addedFields(record: LogRecord, options: MongoOptions, fields: Fields): Document {
-  const { topic, acceptedAt, device, replayed } = options.fields;
+  const { topic, acceptedAt, device, replayed, doubtful } = options.fields;
   const wanted: (readonly [string | undefined, unknown])[] = [
     [topic, record.routing["topic"]],
     [acceptedAt, new Date(record.acceptedAtMs)],
     [device, options.device],
     [replayed, record.replayed],
+    [doubtful, record.isTimeDoubtful === true],
   ];
   const added: Document = {};
   for (const [name, value] of wanted) {

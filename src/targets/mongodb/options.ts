@@ -58,6 +58,8 @@ export interface MongoAddedFields {
   readonly device?: string;
   /** True in documents that were delivered late, or once more. */
   readonly replayed?: string;
+  /** True in documents whose time of acceptance may be wrong: the clock could not be trusted, nor corrected since. */
+  readonly doubtful?: string;
 }
 
 export interface MongoOptions {
@@ -228,7 +230,7 @@ const CONNECTION_NAMES: readonly (keyof MongoConnectionOptions | "hosts" | "srv"
   "extra",
 ];
 
-const FIELD_NAMES: readonly (keyof MongoAddedFields)[] = ["topic", "acceptedAt", "device", "replayed"];
+const FIELD_NAMES: readonly (keyof MongoAddedFields)[] = ["topic", "acceptedAt", "device", "replayed", "doubtful"];
 
 /** Checks settings from outside and fills in the defaults. @throws {MongoOptionsError} */
 export function checkMongoOptions(input: unknown): MongoOptions {

@@ -652,7 +652,7 @@ describe("Elasticsearch target", () => {
   });
 
   it("adds the fields that the user named, and never over what the payload has", async () => {
-    const fields = { topic: "topic", acceptedAt: "accepted", device: "device", replayed: "late" };
+    const fields = { topic: "topic", acceptedAt: "accepted", device: "device", replayed: "late", doubtful: "unsure" };
     const target = await openTarget({ fields, device: "pi-7", connection: { nodes: peer.url } });
     const acceptedAtMs = Date.UTC(2026, 0, 2, 3, 4, 5, 6);
     const at = "2026-01-02T03:04:05.006Z";
@@ -660,7 +660,7 @@ describe("Elasticsearch target", () => {
     const batch = [
       record({ v: 1 }, { acceptedAtMs, routing, replayed: true }),
       record({ "@timestamp": "mine", topic: null, device: {}, late: 0 }, { acceptedAtMs, routing, replayed: true }),
-      record(7, { acceptedAtMs }),
+      record(7, { acceptedAtMs, isTimeDoubtful: true }),
     ];
 
     await target.deliver(batch, never);
@@ -668,7 +668,7 @@ describe("Elasticsearch target", () => {
     assert.deepEqual(documentsOf(peer.bulks[0]!), [
       { "@timestamp": at, topic: 'a"b', accepted: at, late: true, device: "pi-7", v: 1 },
       { accepted: at, "@timestamp": "mine", topic: null, device: {}, late: 0 },
-      { "@timestamp": at, accepted: at, device: "pi-7", payload: 7 },
+      { "@timestamp": at, accepted: at, unsure: true, device: "pi-7", payload: 7 },
     ]);
   });
 

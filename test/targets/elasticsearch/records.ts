@@ -11,6 +11,7 @@ export interface RecordParts {
   readonly routing?: Routing;
   readonly acceptedAtMs?: number;
   readonly replayed?: boolean;
+  readonly isTimeDoubtful?: boolean;
 }
 
 export function record(payload: unknown, parts: RecordParts = {}): LogRecord {
@@ -23,6 +24,7 @@ export function record(payload: unknown, parts: RecordParts = {}): LogRecord {
     routing: parts.routing ?? {},
     acceptedAtMs: parts.acceptedAtMs ?? Date.UTC(2026, 10, 24, 8, 30),
     replayed: parts.replayed ?? false,
+    isTimeDoubtful: parts.isTimeDoubtful ?? false,
     id: idAt(base, offset),
   };
 }

@@ -98,6 +98,14 @@ describe("A document for MongoDB", () => {
     assert.deepEqual(rest, { t: "mine", at: new Date(5), from: "pi-7", late: true });
   });
 
+  it("tells, where asked, that its time of acceptance is in doubt", () => {
+    for (const isTimeDoubtful of [true, false]) {
+      const { _id, ...rest } = documentOf({}, { fields: { doubtful: "unsure" } }, { isTimeDoubtful });
+
+      assert.deepEqual(rest, { unsure: isTimeDoubtful });
+    }
+  });
+
   it("keeps keys that are dangerous elsewhere as data", () => {
     const payload = JSON.parse('{"__proto__": {"polluted": true}, "constructor": 1, "a.b": 1, "$c": 2}') as unknown;
     const document = documentOf(payload);
