@@ -1,5 +1,6 @@
 /** The nodes of the exporters to databases, as the editor saves them. */
 import type { FlowNode } from "../support/node-red.js";
+import { type Heard, listeners } from "./flows.js";
 
 export function mongodbNode(more: object = {}): FlowNode {
   return {
@@ -80,4 +81,19 @@ export function fanOut(...ids: readonly string[]): FlowNode {
     libs: [],
     wires: ids.map((id) => [id]),
   };
+}
+
+/** The listeners, with the id of the exporter in front of each status. */
+export function listenersToAll(): FlowNode[] {
+  const note = `const heard = global.get("statuses") ?? [];
+    heard.push([msg.status.source.id, msg.status.fill, msg.status.shape, msg.status.text].join(" "));
+    global.set("statuses", heard);`;
+  return listeners().map((node) =>
+    node.id === "status" ? { ...node, scope: null } : node.id === "note-status" ? { ...node, func: note } : node,
+  );
+}
+
+/** What an exporter shows now, of all that was heard. */
+export function shownBy(id: string, { statuses }: Pick<Heard, "statuses">): string {
+  return statuses.findLast((status) => status.startsWith(`${id} `))?.slice(id.length + 1) ?? "";
 }

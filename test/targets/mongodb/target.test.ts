@@ -302,11 +302,12 @@ describe("MongoDB target", () => {
       const fixed = await target.deliver(records(1), never);
 
       assert.deepEqual(answers.map(kinds).flat(), ["delivered", "delivered", "retry", "delivered", "retry"]);
+      const held = answers[2]?.consequence;
       assert.match(
-        String(answers[2]?.consequence?.cause),
-        /2 different destinations.*"plant\.c" and other new ones wait/,
+        held?.cause instanceof Error ? held.cause.message : "",
+        /2 different destinations.*"plant\.c" and other/,
       );
-      assert.deepEqual([answers[2]?.consequence?.kind, answers[3]?.consequence], ["hold", undefined]);
+      assert.deepEqual([held?.kind, answers[3]?.consequence], ["hold", undefined]);
       // What no record has chosen does not count.
       assert.deepEqual(kinds(fixed), ["delivered"]);
       assert.deepEqual([...rig.double.stored.keys()], ["plant.a", "plant.b", "plant.readings"]);
