@@ -9,12 +9,13 @@ import { type NodeRed, startNodeRed } from "../support/node-red.js";
 import type { NodeRedVersion } from "../support/node-red-install.js";
 import { chaosFlow, withoutSource } from "./flow.js";
 import { Ledger, type Verdict } from "./ledger.js";
+import { Strain } from "./strain.js";
 import type { Subject } from "./subject.js";
 import { Witness } from "./witness.js";
 
 /** Unconfirmed records are written within a second. */
 const WRITTEN_WITHIN_MS = 1_000;
-/** What the round itself and a machine with other work may add to it. */
+/** What the round itself may add to it; what a machine with other work adds is measured. */
 const MARGIN_MS = 500;
 /** An outage ends for the exporter when it looks again, and its waits grow with the outage. */
 const DELIVERED_WITHIN_MS = 90_000;
@@ -41,15 +42,23 @@ export class Chaos {
   readonly #options: ChaosOptions;
   readonly #witness: Witness;
   readonly #nodeRed: NodeRed;
+  readonly #strain: Strain;
   readonly #ledger = new Ledger();
   readonly #flow: ReturnType<typeof chaosFlow>;
   #kills = 0;
   #isHeld = false;
 
-  private constructor(options: ChaosOptions, witness: Witness, nodeRed: NodeRed, flow: ReturnType<typeof chaosFlow>) {
+  private constructor(
+    options: ChaosOptions,
+    witness: Witness,
+    nodeRed: NodeRed,
+    strain: Strain,
+    flow: ReturnType<typeof chaosFlow>,
+  ) {
     this.#options = options;
     this.#witness = witness;
     this.#nodeRed = nodeRed;
+    this.#strain = strain;
     this.#flow = flow;
   }
 
@@ -64,7 +73,7 @@ export class Chaos {
         messagesPerSecond,
       });
       const nodeRed = await startNodeRed(version, { flows: flow, ...(userDir === undefined ? {} : { userDir }) });
-      return new Chaos(options, witness, nodeRed, flow);
+      return new Chaos(options, witness, nodeRed, await Strain.watch(nodeRed.userDir), flow);
     } catch (error) {
       await witness.close();
       throw error;
@@ -78,7 +87,8 @@ export class Chaos {
   /** Lets it run for a random while, kills it, and starts it again. */
   async kill(): Promise<void> {
     const { random, turnChance = 0.5 } = this.#options;
-    const lifeMs = 1_700 + random() * 1_800;
+    // Long enough for something to be promised, however late things are.
+    const lifeMs = 1_700 + random() * 1_800 + this.#strain.worstMs;
     const turnsAtMs = random() * lifeMs;
     // Where the target goes or comes in the middle, it stays so over the kill.
     if (random() < turnChance) {
@@ -112,6 +122,7 @@ export class Chaos {
   }
 
   async close(): Promise<void> {
+    await this.#strain.close();
     await this.#nodeRed.remove();
     await this.#witness.close();
     await this.#options.subject.close();
@@ -147,14 +158,18 @@ export class Chaos {
 
   async #end(how: "kill" | "stop"): Promise<void> {
     const endedAtMs = performance.now();
+    const { worstMs } = this.#strain;
     if (how === "kill") {
       await this.#nodeRed.kill9();
       this.#kills++;
     } else await this.#nodeRed.stop();
     const accepted = await this.#witness.take();
-    this.#ledger.endLife(accepted, endedAtMs, how === "kill" ? WRITTEN_WITHIN_MS + MARGIN_MS : 0);
+    this.#ledger.endLife(accepted, endedAtMs, how === "kill" ? WRITTEN_WITHIN_MS + MARGIN_MS + worstMs : 0);
     const { lives, promised } = this.#ledger;
-    this.#options.onStep?.(`${how} ${lives}: ${accepted.length} accepted in this life, ${promised} promised so far`);
+    const strain = worstMs < 100 ? "" : `, things are ${Math.round(worstMs)} ms late`;
+    this.#options.onStep?.(
+      `${how} ${lives}: ${accepted.length} accepted in this life, ${promised} promised so far${strain}`,
+    );
   }
 
   async #killWhileStarting(): Promise<void> {

@@ -40,6 +40,7 @@ describe("kill -9 of Node-RED with a pool", function () {
 
   it("of a file, MongoDB and Elasticsearch loses no record that was written, and doubles none, in Node-RED 5", async function () {
     await needMongoServer(this);
+    this.timeout(KILLS * 60_000 + START_TIMEOUT_MS); // that was for the building of the server
     if (VERSIONS[0] === "given") skipBecause(this, "a given server is not killed");
     await survive("5", [await fileIn("a"), await MongodbSubject.start(), await ElasticsearchSubject.start()]);
   });
