@@ -23,9 +23,16 @@ const GROUPS = {
   editor: { what: "editor, in a browser", holds: (file) => file.startsWith("test/editor/") },
 };
 const CHECKS = ["check:types", "check:lint", "check:format", "check:package", "check:unused"];
-/** Groups wait for servers and intervals most of their time. The longest begin. */
+/** Groups wait for servers and intervals most of their time. */
 const LANES = 2;
-const LONGEST_FIRST = ["node-red", "servers", "unit", "editor", "nodes"];
+/** The longest begin; those that would keep one lane busy while the other has nothing left come in parts. */
+const ORDER = [
+  { name: "node-red", parts: 3 },
+  { name: "servers", parts: 1 },
+  { name: "unit", parts: 2 },
+  { name: "editor", parts: 2 },
+  { name: "nodes", parts: 1 },
+];
 
 const args = process.argv.slice(2);
 const installs = args[0] === "--install";
@@ -58,10 +65,12 @@ process.exitCode = total.failed === 0 ? 0 : 1;
 /** Everything, in lanes; the output of each group is shown when it has ended. */
 async function runAll() {
   const jobs = [
-    ...LONGEST_FIRST.map((name) => async () => {
-      if (name === "editor") await browser;
-      await runGroup(name, [], runQuietly);
-    }),
+    ...ORDER.flatMap(({ name, parts }) =>
+      Array.from({ length: parts }, (_, part) => async () => {
+        if (name === "editor") await browser;
+        await runGroup(name, [], runQuietly, part, parts);
+      }),
+    ),
     ...CHECKS.map((script) => () => runCheck(script)),
   ];
   const lane = async () => {
@@ -78,10 +87,12 @@ async function runCheck(script) {
   }
 }
 
-async function runGroup(name, mochaArgs, runner) {
-  const files = testFiles().filter(GROUPS[name].holds);
+async function runGroup(name, mochaArgs, runner, part = 0, parts = 1) {
+  const files = testFiles()
+    .filter(GROUPS[name].holds)
+    .filter((_, i) => i % parts === part);
   if (files.length === 0) return;
-  const title = `${name}: ${GROUPS[name].what}`;
+  const title = `${name}: ${GROUPS[name].what}${parts > 1 ? `, part ${part + 1} of ${parts}` : ""}`;
   heading(runner === run ? title : `${title} (shown when it has ended)`);
   const folder = mkdtempSync(join(tmpdir(), "summary-"));
   const summary = join(folder, "summary.json");
