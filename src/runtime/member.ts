@@ -207,13 +207,16 @@ export class Member {
     const wasLetGo = this.#delivery.status.isClosed;
     let taken = 0;
     await this.letGo();
-    await this.#inTurn(async () => {
-      // What is confirmed and not settled could not be told from what is taken over.
-      await this.#consumer.settleNow();
-      taken = this.#consumer.takeOver(place, below);
-      await this.#consumer.findOldest();
-    });
-    if (!wasLetGo) await this.takeUp();
+    try {
+      await this.#inTurn(async () => {
+        // What is confirmed and not settled could not be told from what is taken over.
+        await this.#consumer.settleNow();
+        taken = this.#consumer.takeOver(place, below);
+        await this.#consumer.findOldest();
+      });
+    } finally {
+      if (!wasLetGo) await this.takeUp();
+    }
     return taken;
   }
 

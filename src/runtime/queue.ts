@@ -6,6 +6,7 @@ import { decode, encode, plainJson } from "../codec.js";
 import type { DeadLetter } from "../delivery/dead-letters.js";
 import type { LogConsumer } from "../log/consumer.js";
 import type { Flushed, Synced } from "../log/flush.js";
+import { SettleError } from "../log/errors.js";
 import type { Log } from "../log/log.js";
 import type { Encoded, LogRecord, Routing } from "../record.js";
 import { LOGS } from "./folder.js";
@@ -274,9 +275,11 @@ export class Queue {
     } finally {
       // Not before: a process that ends in the middle of a close writes what is still in memory.
       this.#store.unlimit(this.#limits);
-      // Without a failure they are in the log, and will be delivered.
-      this.#flushed.release(failure);
-      for (const { done } of this.#undelivered.splice(0)) done(failure);
+      // Without a failure they are in the log, and will be delivered. Of a target that could not settle it is the cursor
+      // alone that is not there.
+      const lost = failure instanceof SettleError ? undefined : failure;
+      this.#flushed.release(lost);
+      for (const { done } of this.#undelivered.splice(0)) done(lost);
     }
   }
 }

@@ -83,7 +83,9 @@ for (const version of NODE_RED_VERSIONS) {
     it("loses and doubles nothing through delete, undo, copy and paste, import and each kind of deploy", async () => {
       const pool = poolNode(["a", "out"], { x: 300, y: 300 });
       const nodes = [
-        ...[pool, member("a", { x: 550, y: 260 }), member("b", { x: 750, y: 340 })],
+        pool,
+        member("a", { x: 550, y: 260 }),
+        member("b", { x: 750, y: 340 }),
         { id: "out", type: "link out", z: "tab", mode: "link", links: ["in"], x: 550, y: 340, wires: [] },
         { id: "in", type: "link in", z: "tab", links: ["out"], x: 620, y: 340, wires: [["b"]] },
       ];
@@ -127,7 +129,8 @@ for (const version of NODE_RED_VERSIONS) {
       const exported = [
         fn("source", "", "", [["pool"]], {
           initialize: `setTimeout(() => { for (let n = 1; n <= 50; n++) node.send({ payload: n }); }, 300);`,
-          ...{ x: 100, y: 60 },
+          x: 100,
+          y: 60,
         }),
         poolNode(["a"], { z: "", x: 300, y: 60 }),
         member("a", { z: "", file: "imported.jsonl", x: 500, y: 60 }),

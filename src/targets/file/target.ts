@@ -137,7 +137,7 @@ export class FileTarget implements Target {
       const positions = (this.#positions ??= Positions.from(undefined));
       const session: Session = {
         positions,
-        note: async () => this.#resume?.note?.(positions.encode()),
+        note: () => this.#note(positions),
         signal,
       };
       try {
@@ -250,6 +250,16 @@ export class FileTarget implements Target {
     const rest: Outcome = isRefused ? rejected(fileFull(file.path)) : { kind: "retry", cause: new Error(REST.message) };
     for (const i of places.slice(count)) outcomes[i] = rest;
     return isRefused ? { outcomes, state } : { outcomes, state, consequence: { kind: "split", cause: REST } };
+  }
+
+  async #note(positions: Positions): Promise<void> {
+    try {
+      await this.#resume?.note?.(positions.encode());
+    } catch (error) {
+      // The file may be well; but a line whose place nobody knows would come twice after a crash.
+      const message = `The place of a line could not be stored in the queue: ${(error as Error).message}`;
+      throw new TargetUnavailableError(message, { code: errnoOf(error) ?? "queue", cause: error });
+    }
   }
 
   #encode(batch: readonly LogRecord[], outcomes: Outcome[]): Encoded {

@@ -201,6 +201,24 @@ describe("A new life of the file target", () => {
     }
   });
 
+  it("writes no line whose place could not be stored, and says why", async () => {
+    const log = new LogModel();
+    const target = new FileTarget({ file });
+    const full = Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    const signal = new AbortController().signal;
+    log.add("1");
+    await target.open(signal, { ...log.resume(), note: () => Promise.reject(full) });
+
+    await assert.rejects(log.deliver(target), {
+      name: "TargetUnavailableError",
+      code: "ENOSPC",
+      message: /place .* could not be stored in the queue: no space left/,
+    });
+    await target.close();
+
+    assert.equal(fs.readFileSync(file, "utf8"), "");
+  });
+
   it("takes lines for its own after a crash before any cursor was stored", async () => {
     const log = new LogModel();
     for (let i = 0; i < 6; i++) log.add("1");
