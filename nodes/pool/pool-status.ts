@@ -2,6 +2,7 @@
  * What a pool shows under itself: how many members are up, and how much waits for one of them at least.
  */
 import type { NodeStatus } from "node-red";
+import { SettleError } from "../../src/log/errors.js";
 import type { ExporterStatus } from "../../src/runtime/member.js";
 import { type Translate, ageText } from "../shared/status.js";
 
@@ -38,7 +39,7 @@ export function poolStatus(view: PoolView, text: Translate, own: Translate): Nod
   const droppedByAll = statuses.reduce((sum, status) => sum + status.dropped, dropped);
   const oldestAgeMs = Math.max(0, ...statuses.map((status) => status.oldestAgeMs ?? 0));
   const line = [
-    storage === undefined ? "" : text("status.storage"),
+    storage === undefined ? "" : text(storage instanceof SettleError ? "status.targetDisk" : "status.storage"),
     members.length === 0 ? own("status.noMembers") : own("status.up", { up, count: members.length }),
     waiting === 0 ? "" : text("status.waiting", { count: waiting }),
     // Below a second nothing is late: an age would only flicker.

@@ -16,7 +16,9 @@ export function statusOf(status: ExporterStatus, text: Translate, note = "", war
   const rest = joined([droppedText(status, text), warning]);
   const line = (key: string): string => joined([text(`status.${key}`), waiting, rest]);
 
-  if (status.storage !== undefined) return { fill: "red", shape: "ring", text: line("storage") };
+  if (status.storage !== undefined) {
+    return { fill: "red", shape: "ring", text: line(status.storage.ofTarget === true ? "targetDisk" : "storage") };
+  }
   if (status.problem?.configuration === true) return { fill: "red", shape: "ring", text: line("config") };
   if (status.circuit === "open") return { fill: "yellow", shape: "ring", text: line("down") };
   if (status.paused) return { fill: "grey", shape: "ring", text: line("paused") };

@@ -10,6 +10,7 @@ import { Delivery } from "../delivery/loop.js";
 import type { DeliverySettings } from "../delivery/settings.js";
 import type { LogConsumer } from "../log/consumer.js";
 import type { Cursor } from "../log/cursor.js";
+import { SettleError } from "../log/errors.js";
 import { patiently } from "../log/settling.js";
 import type { LogRecord, Routing } from "../record.js";
 import type { Rejection, Target } from "../targets/target.js";
@@ -28,8 +29,11 @@ export interface ExporterStatus {
   readonly paused: boolean;
   /** Why records wait at the moment. `configuration`: only the user can mend it. */
   readonly problem: { readonly message: string; readonly code: string; readonly configuration: boolean } | undefined;
-  /** Trouble with the queue folder: records are kept in memory meanwhile. */
-  readonly storage: { readonly message: string; readonly code: string } | undefined;
+  /**
+   * Trouble with the queue folder: records are kept in memory meanwhile. `ofTarget`: with the disk of a target of this
+   * queue, which cannot make durable what it has; the queue is well, and a power cut has it sent again.
+   */
+  readonly storage: { readonly message: string; readonly code: string; readonly ofTarget?: true } | undefined;
   readonly deadLetters: number;
   /** In this life. */
   readonly delivered: number;
@@ -152,10 +156,7 @@ export class Member {
           : waitsForClock && backlog.records > 0
             ? CLOCK_PROBLEM
             : undefined,
-      storage:
-        storage === undefined
-          ? undefined
-          : { message: storage.message, code: (storage as NodeJS.ErrnoException).code ?? "storage" },
+      storage: storage === undefined ? undefined : storageTrouble(storage),
       deadLetters: this.#deadLetters.count,
       delivered: counters.delivered + counters.duplicates,
       // What the entry of a pool did not take is no member's loss alone: the pool shows it.
@@ -300,6 +301,12 @@ export class Member {
       if (status.waiting > 0) this.changed();
     });
   }
+}
+
+function storageTrouble(trouble: Error): NonNullable<ExporterStatus["storage"]> {
+  const { message } = trouble;
+  const code = (trouble as NodeJS.ErrnoException).code ?? "storage";
+  return trouble instanceof SettleError ? { message, code, ofTarget: true } : { message, code };
 }
 
 /** The result of a step whose failure must not keep the next from running. */

@@ -50,7 +50,7 @@ describe("a target whose disk never answers", () => {
       send(exporter, n);
       await rig.clock.advance(1_000);
     }
-    assert.deepEqual(shown, { message: troubles()[0], code: "settle-late" });
+    assert.deepEqual(shown, { message: troubles()[0], code: "settle-late", ofTarget: true });
     assert.equal(troubles().length, 1, "every round tells of it anew, or every write takes it back");
     assert.match(troubles()[0]!, /could not make durable .* has not answered for 5 s/);
     assert.equal(exporter.status().delivered, 21, "it is delivered all the same");

@@ -48,6 +48,11 @@ describe("status under a node", () => {
       { circuit: "open", paused: true, storage: { message: "no space left", code: "ENOSPC" } },
       "red ring queue disk trouble",
     ],
+    [
+      "tells trouble with the target's disk from that with the queue's",
+      { storage: { message: "has not answered", code: "settle-late", ofTarget: true } },
+      "red ring target disk trouble",
+    ],
     ["shows that it is paused", { paused: true, waiting: 2 }, "grey ring paused, 2 waiting"],
     ["shows that it is trying again", { circuit: "halfOpen", waiting: 2 }, "yellow dot trying, 2 waiting"],
     [
