@@ -4,28 +4,15 @@
  * another record to the target, a duplicate.
  */
 import type { Clock } from "../clock.js";
-import type { AcceptedAt, BlockOrigin } from "./block.js";
+import { type BlockOrigin, type BlockTime, timeAsNoted } from "./block.js";
 
 /** A wall clock that was off by less was right: it merely ran a little fast or slow since. */
 const WRONG_CLOCK_MS = 30_000;
-/** How often the clock is asked whether it can be trusted: to ask for each record would cost more than the record. */
-const ASK_MS = 1_000;
 
-export function acceptedAtBy(clock: Clock): AcceptedAt {
-  let askedAtMs = Number.NEGATIVE_INFINITY;
-  let isTrusted = false;
-  const wallIsTrusted = (): boolean => {
-    const nowMs = clock.elapsedMs();
-    if (nowMs - askedAtMs >= ASK_MS) [askedAtMs, isTrusted] = [nowMs, clock.isWallTrusted];
-    return isTrusted;
-  };
+/** How the times of a block are to be read, as far as the clock knows by now. */
+export function timeOf(block: BlockOrigin, clock: Clock): BlockTime {
   // Only within one boot can the clocks of then and now be compared.
-  const mayCorrect = ({ bootId }: BlockOrigin): boolean => wallIsTrusted() && bootId.equals(clock.bootId);
-  const acceptedAt = (block: BlockOrigin, elapsedMs: number): number => {
-    const noted = block.baseTimeMs + (elapsedMs - block.baseElapsedMs);
-    if (!mayCorrect(block)) return noted;
-    const corrected = clock.wallMs() - (clock.elapsedMs() - elapsedMs);
-    return Math.abs(corrected - noted) > WRONG_CLOCK_MS ? corrected : noted;
-  };
-  return Object.assign(acceptedAt, { isSure: mayCorrect });
+  if (!clock.isWallTrusted || !block.bootId.equals(clock.bootId)) return timeAsNoted(block);
+  const shiftMs = clock.wallMs() - clock.elapsedMs() - (block.baseTimeMs - block.baseElapsedMs);
+  return { shiftMs: Math.abs(shiftMs) > WRONG_CLOCK_MS ? shiftMs : 0, isDoubtful: false };
 }

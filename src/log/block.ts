@@ -29,12 +29,20 @@ export interface BlockOrigin {
   readonly isDoubtful?: boolean;
 }
 
-/** Tells when a record was accepted, from what its block noted. */
-export interface AcceptedAt {
-  (block: BlockOrigin, elapsedMs: number): number;
-  /** Whether the clock of today vouches for what it tells. Absent: it never does. */
-  readonly isSure?: (block: BlockOrigin) => boolean;
+/** How the times that a block noted are to be read: looked up for a run of records, not for each. */
+export interface BlockTime {
+  /** What its wall clock was behind, as is known by now. */
+  readonly shiftMs: number;
+  /** Nobody knows whether it was right. */
+  readonly isDoubtful: boolean;
 }
+
+export function timeAsNoted({ isDoubtful = false }: BlockOrigin): BlockTime {
+  return isDoubtful ? DOUBTFUL : AS_NOTED;
+}
+
+const AS_NOTED: BlockTime = { shiftMs: 0, isDoubtful: false };
+const DOUBTFUL: BlockTime = { shiftMs: 0, isDoubtful: true };
 
 /** Where in a block its reader stands. */
 export interface ReadPosition {
@@ -42,6 +50,7 @@ export interface ReadPosition {
   /** Offset and elapsed time of the record just read. */
   offset: number;
   elapsedMs: number;
+  time: BlockTime;
 }
 
 /** A record as a consumer holds it. */
@@ -264,22 +273,22 @@ export class RecordBlock implements BlockOrigin {
   }
 
   /** A position in front of the first record. */
-  start(): ReadPosition {
-    return { at: this.#start, offset: this.origin - 1, elapsedMs: this.baseElapsedMs };
+  start(time = timeAsNoted(this)): ReadPosition {
+    return { at: this.#start, offset: this.origin - 1, elapsedMs: this.baseElapsedMs, time };
   }
 
   /**
    * The next record, or undefined at the end (of what has been appended so far).
    * @throws {BytesError} when the bytes are not records: the crc was right, so the writer was wrong
    */
-  read(position: ReadPosition, coversFrom: number, acceptedAt: AcceptedAt): BlockRecord | undefined {
+  read(position: ReadPosition, coversFrom: number): BlockRecord | undefined {
     if (!this.#next(position)) return undefined;
-    const { offset, elapsedMs } = position;
+    const { offset, time } = position;
     const { codec, routing, at } = this.#found;
     const payload = this.#bytes.subarray(at, position.at);
-    const time = acceptedAt(this, elapsedMs);
-    const doubt = this.isDoubtful && acceptedAt.isSure?.(this) !== true;
-    return new BlockRecord(this, offset, coversFrom, payload, codec, routing, time, this.replayed, doubt);
+    const acceptedAtMs = this.baseTimeMs + (position.elapsedMs - this.baseElapsedMs) + time.shiftMs;
+    const doubt = time.isDoubtful;
+    return new BlockRecord(this, offset, coversFrom, payload, codec, routing, acceptedAtMs, this.replayed, doubt);
   }
 
   /** Moves behind the next record, whose parts are then in `#found`: most walks over a block need no more of it. */
@@ -302,10 +311,10 @@ export class RecordBlock implements BlockOrigin {
   }
 
   /** Reads every record, for those who look at a block as a whole. */
-  *records(acceptedAt: AcceptedAt): Generator<BlockRecord> {
+  *records(): Generator<BlockRecord> {
     const position = this.start();
     for (let covers = this.origin; ; covers = position.offset + 1) {
-      const record = this.read(position, covers, acceptedAt);
+      const record = this.read(position, covers);
       if (record === undefined) return;
       yield record;
     }

@@ -4,7 +4,7 @@
  */
 import type { Backlog, RecordSource, TakeLimits } from "../delivery/source.js";
 import type { LogRecord, Offset, Routing } from "../record.js";
-import type { AcceptedAt, BlockRecord, ReadPosition, RecordBlock } from "./block.js";
+import type { BlockOrigin, BlockRecord, BlockTime, ReadPosition, RecordBlock } from "./block.js";
 import type { Cursor } from "./cursor.js";
 import { RangeSet } from "./ranges.js";
 import { SettleLateError } from "./settling.js";
@@ -25,7 +25,7 @@ const MAX_PASSED_OVER_BYTES = 1024 * 1024;
 /** What a consumer needs of its log. */
 export interface ConsumerLog {
   readonly nextOffset: number;
-  readonly acceptedAt: AcceptedAt;
+  timeOf(block: BlockOrigin): BlockTime;
   /**
    * The block with the lowest record at or above `offset`. Undefined when there is none yet.
    * `reader` keeps what is needed to go on from there.
@@ -239,6 +239,7 @@ export class LogConsumer implements RecordSource {
 
   /** False: there is more, which does not fit. */
   #takeFromLiveBlock(batch: TakenBatch, block: RecordBlock, position: ReadPosition): boolean {
+    position.time = this.#log.timeOf(block);
     while (!batch.isFull) {
       // It covers no hole before it: what is older may be in there.
       const before = { ...position };
@@ -290,6 +291,7 @@ export class LogConsumer implements RecordSource {
 
   /** Takes what the block at hand still has. */
   #takeFromBlock(batch: TakenBatch): void {
+    if (this.#block !== undefined) this.#position!.time = this.#log.timeOf(this.#block);
     let from = -1;
     let to = -1;
     while (!batch.isFull && this.#mayReadAhead()) {
@@ -373,7 +375,7 @@ export class LogConsumer implements RecordSource {
   }
 
   #read(block: RecordBlock, position: ReadPosition, from: number): BlockRecord | undefined {
-    const record = block.read(position, from, this.#log.acceptedAt);
+    const record = block.read(position, from);
     return record === undefined || this.view === undefined ? record : record.routed(this.view(record.routing));
   }
 
@@ -567,7 +569,7 @@ export class LogConsumer implements RecordSource {
     for (let offset = this.#cursor; offset < this.#log.nextOffset;) {
       const block = await this.#log.blockAt(offset, this.#source);
       if (block === undefined) return;
-      const position = block.start();
+      const position = block.start(this.#log.timeOf(block));
       for (;;) {
         const record = this.#read(block, position, offset);
         if (record === undefined) break;

@@ -7,8 +7,8 @@ import type { Clock } from "../clock.js";
 import type { Files } from "../files.js";
 import type { Encoded, LogRecord, Offset, Routing } from "../record.js";
 import { newIdBase } from "../uuid.js";
-import { acceptedAtBy } from "./accepted-at.js";
-import type { AcceptedAt, BlockOrigin, RecordBlock } from "./block.js";
+import { timeOf } from "./accepted-at.js";
+import type { BlockOrigin, RecordBlock } from "./block.js";
 import type { Compression } from "./compression.js";
 import type { BlockSource, LogConsumer } from "./consumer.js";
 import type { Cursors } from "./cursor.js";
@@ -55,8 +55,6 @@ export class Log {
   #closed: Promise<void> | undefined;
   /** Its files are closed, or about to be: nothing more can be written. */
   #hasEnded = false;
-  /** When a record was accepted, by what is known now. */
-  readonly acceptedAt: AcceptedAt;
   /** What open found: losses, torn bytes, files of other logs. */
   readonly found: Recovered;
 
@@ -65,7 +63,6 @@ export class Log {
     const { clock, random, persistent } = options;
     this.#o = options;
     this.found = found;
-    this.acceptedAt = acceptedAtBy(clock);
     const tail = new Tail(found.nextOffset, found.carried, (wallMs) => ({
       idBase: newIdBase(wallMs, random(10)),
       bootId: Buffer.from(clock.bootId),
@@ -77,7 +74,7 @@ export class Log {
         get nextOffset() {
           return tail.nextOffset;
         },
-        acceptedAt: this.acceptedAt,
+        timeOf: (block) => timeOf(block, clock),
         blockAt: (offset, source) => this.#blockAt(offset, source),
         get lowestUnwritten() {
           return tail.lowestUnwritten;
@@ -211,7 +208,7 @@ export class Log {
     let records = 0;
     for (const block of this.#tail.blocks) {
       if (block.replayed) continue; // of an earlier life, which has left it on disk
-      for (const { offset } of block.records(() => 0)) if (!this.isDone(offset)) records++;
+      for (const { offset } of block.records()) if (!this.isDone(offset)) records++;
     }
     return records;
   }

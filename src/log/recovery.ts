@@ -4,7 +4,7 @@
  * only a newer format is refused, untouched.
  */
 import type { Files } from "../files.js";
-import type { AcceptedAt, RecordBlock } from "./block.js";
+import type { RecordBlock } from "./block.js";
 import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
 import {
@@ -171,7 +171,7 @@ async function collectCarried(scans: readonly Scan[], isDone: (offset: number) =
   for (const { segment, records } of scans) {
     for (const { position, block } of records) {
       if (position < segment.provenLength) continue;
-      for (const { offset } of (await decodeRecords(block)).records(unknownTime)) {
+      for (const { offset } of (await decodeRecords(block)).records()) {
         if (!isDone(offset)) lowest = Math.min(lowest, offset);
       }
     }
@@ -184,7 +184,7 @@ async function collectCarried(scans: readonly Scan[], isDone: (offset: number) =
       const whole = await decodeRecords(block);
       const fresh = whole.without((offset) => offset < lowest || seen.has(offset) || isDone(offset)).measure();
       if (!fresh.hasRecords) continue;
-      for (const { offset } of fresh.records(unknownTime)) seen.add(offset, offset + 1);
+      for (const { offset } of fresh.records()) seen.add(offset, offset + 1);
       pieces.push(fresh);
     }
   }
@@ -194,8 +194,6 @@ async function collectCarried(scans: readonly Scan[], isDone: (offset: number) =
 async function decodeRecords({ body, header }: FoundBlock): Promise<RecordBlock> {
   return unpackRecords(await body(), header).measure();
 }
-
-const unknownTime: AcceptedAt = () => 0;
 
 /** Sorts blocks by offset, cutting those that interleave. */
 function inOrder(pieces: RecordBlock[]): RecordBlock[] {

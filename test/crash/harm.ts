@@ -51,7 +51,7 @@ export class Inventory {
         const records: number[] = [];
         if (header.kind === BLOCK_KINDS.records) {
           const decoded = RecordBlock.decode(await block.body(), header.origin, header.baseTimeMs);
-          for (const record of decoded.records(() => 0)) records.push(numberOf(record.bytes));
+          for (const record of decoded.records()) records.push(numberOf(record.bytes));
         }
         const snapshot = header.kind === BLOCK_KINDS.snapshot ? decodeSnapshot(await block.body()) : undefined;
         const { syncedTo } = header;
