@@ -2,7 +2,9 @@
  * What the commands of package.json share. Plain Node without dependencies: these files run before anything is installed.
  */
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -30,25 +32,28 @@ export function run(command, args, { env = {}, cwd = root, quiet = false } = {})
   });
 }
 
-/** As `run`, but what it says is held back until it has ended, and then shown as one piece, with its time. */
-export function runQuietly(command, args, { title = command } = {}) {
+/** As `run`, but what it says is kept in a file until it has ended, and then shown as one piece, with its time. */
+export async function runQuietly(command, args, { title = command } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "said-"));
+  const file = join(folder, "output.txt");
+  heading(`${title} begins (${file})`);
+  const said = openSync(file, "w");
   const path = `${join(root, "node_modules", ".bin")}:${process.env.PATH}`;
   const startedAt = performance.now();
-  return new Promise((resolve, reject) => {
+  try {
     const child = spawn(command, args, {
       cwd: root,
       env: { ...process.env, PATH: path },
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["ignore", said, said],
     });
-    const said = [];
-    for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => said.push(chunk));
-    child.on("error", reject);
-    child.on("close", (code) => {
-      heading(`${title} (${Math.round((performance.now() - startedAt) / 1_000)} s)`);
-      process.stdout.write(Buffer.concat(said));
-      resolve(code ?? 1);
-    });
-  });
+    const [code] = await once(child, "close");
+    heading(`${title} (${Math.round((performance.now() - startedAt) / 1_000)} s)`);
+    process.stdout.write(readFileSync(file));
+    return code ?? 1;
+  } finally {
+    closeSync(said);
+    rmSync(folder, { recursive: true });
+  }
 }
 
 /** As `run`, but a failure ends the command with the same exit code: nothing after this step would make sense. */

@@ -93,7 +93,7 @@ async function runGroup(name, mochaArgs, runner, part = 0, parts = 1) {
     .filter((_, i) => i % parts === part);
   if (files.length === 0) return;
   const title = `${name}: ${GROUPS[name].what}${parts > 1 ? `, part ${part + 1} of ${parts}` : ""}`;
-  heading(runner === run ? title : `${title} (shown when it has ended)`);
+  if (runner === run) heading(title);
   const folder = mkdtempSync(join(tmpdir(), "summary-"));
   const summary = join(folder, "summary.json");
   const reporter = ["--reporter", join(root, ".ci", "reporter.cjs"), "--reporter-option", `summary=${summary}`];
