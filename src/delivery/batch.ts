@@ -80,6 +80,8 @@ export class Batch {
   #underWay: readonly LogRecord[] = [];
   #triesAlone: Map<LogRecord, number> | undefined;
   #sending: AbortController | undefined;
+  /** Since when the target has what is under way; undefined while nothing is. */
+  sentMs: number | undefined;
   #isAbandoned = false;
   #hasProgressed = false;
 
@@ -147,6 +149,7 @@ export class Batch {
     const host = this.#host;
     const startedMs = host.clock.elapsedMs();
     this.#sending = new AbortController();
+    this.sentMs = startedMs;
     let answer: Answer;
     try {
       answer = await host.target.deliver(piece, this.#sending.signal);
@@ -171,6 +174,7 @@ export class Batch {
       return false;
     } finally {
       this.#sending = undefined;
+      this.sentMs = undefined;
       host.leave();
     }
     if (this.#isAbandoned) return false;

@@ -66,6 +66,8 @@ export interface DeliveryStatus {
   readonly held: readonly HeldDestination[];
   /** Taken from the log and not yet at their end. */
   readonly inFlight: { readonly batches: number; readonly records: number; readonly bytes: number };
+  /** How long the oldest question to the target has been without an answer, in ms; 0 when there is none. */
+  readonly unansweredMs: number;
   /** What the next batch may hold, and how many may be under way. */
   readonly batch: { readonly records: number; readonly bytes: number };
   readonly concurrency: number;

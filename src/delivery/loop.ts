@@ -123,6 +123,7 @@ export class Delivery {
       lastError: this.#report.lastError,
       held: this.#holds.list(),
       inFlight: this.#underWay(),
+      unansweredMs: this.#unansweredMs(),
       batch: this.#flow.batch,
       concurrency: this.#flow.mostAtOnce,
       rates: this.#report.rates,
@@ -436,6 +437,13 @@ export class Delivery {
   #mayLookAhead(): boolean {
     if (!this.#intake.isEmpty || this.#circuit.state.kind === "halfOpen" || !this.#readShare.hasRoom) return false;
     return this.#flow.isSettled && this.#source.untaken >= this.#flow.batch.records;
+  }
+
+  #unansweredMs(): number {
+    const nowMs = this.#clock.elapsedMs();
+    let sinceMs = this.#outage.openingMs ?? nowMs;
+    for (const { sentMs } of this.#batches) sinceMs = Math.min(sinceMs, sentMs ?? nowMs);
+    return nowMs - sinceMs;
   }
 
   #underWay(): DeliveryStatus["inFlight"] {

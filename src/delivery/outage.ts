@@ -36,6 +36,8 @@ export interface OutageParts {
 export class Outage {
   readonly #parts: OutageParts;
   #opening: AbortController | undefined;
+  /** Since when the target is being opened; undefined while it is not. */
+  openingMs: number | undefined;
   #hasOpened = false;
   #isOver = false;
 
@@ -65,8 +67,9 @@ export class Outage {
   }
 
   async #open(): Promise<TargetError | boolean> {
-    const { source, target, report } = this.#parts;
+    const { source, target, clock, report } = this.#parts;
     const opening = (this.#opening = new AbortController());
+    this.openingMs = clock.elapsedMs();
     const resume = new Resume(source);
     try {
       if (this.#hasOpened) await target.probe(opening.signal);
@@ -75,6 +78,7 @@ export class Outage {
       return this.#isOver ? false : asTargetError(error);
     } finally {
       this.#opening = undefined;
+      this.openingMs = undefined;
     }
     await this.#confirmFound(resume);
     if (this.#isOver) return false;

@@ -69,6 +69,15 @@ export interface MemberOptions {
 const STATUS_INTERVAL_MS = 1_000;
 const NOTHING: DeliveryCounters = { delivered: 0, duplicates: 0, rejected: 0, retried: 0, dropped: 0, batches: 0 };
 
+/** A target that has its own deadlines has failed long before; a file has none: the system call ends when it does. */
+const SILENCE_MS = 60_000;
+const LOCAL_SILENCE_MS = 10_000;
+const NO_ANSWER: ExporterStatus["problem"] = {
+  message: "The target does not answer, as a network disk does whose server is gone; what comes waits.",
+  code: "no-answer",
+  configuration: false,
+};
+
 const CLOCK_PROBLEM: ExporterStatus["problem"] = {
   message:
     "What waits is sent once the clock of this machine can be trusted, as the settings ask: when a time server has set it, or it has run evenly for ten minutes.",
@@ -88,6 +97,8 @@ export class Member {
   #before = NOTHING;
   /** `letGo` and `takeUp` go one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** Beyond it a question without an answer is told of. */
+  #silenceMs = SILENCE_MS;
   #statusTimer: Timer | undefined;
   #statusDueMs = 0;
   #closed: Promise<void> | undefined;
@@ -108,6 +119,7 @@ export class Member {
     const target = typeof this.#options.target === "function" ? this.#options.target() : this.#options.target;
     this.#consumer.settle =
       target.settle === undefined ? undefined : patiently(() => target.settle!(), this.#store.clock);
+    this.#silenceMs = target.traits.isLocal === true ? LOCAL_SILENCE_MS : SILENCE_MS;
     return new Delivery({
       source: this.#consumer,
       target,
@@ -134,7 +146,7 @@ export class Member {
 
   status(): ExporterStatus {
     const backlog = this.#consumer.backlog();
-    const { circuit, isPaused, isClosed, waitsForClock, lastError, held } = this.#delivery.status;
+    const { circuit, isPaused, isClosed, waitsForClock, unansweredMs, lastError, held } = this.#delivery.status;
     const { counters } = this;
     const oldest = backlog.oldestAcceptedAtMs;
     const isDown = circuit.kind === "open" || circuit.kind === "halfOpen";
@@ -155,7 +167,9 @@ export class Member {
             }
           : waitsForClock && backlog.records > 0
             ? CLOCK_PROBLEM
-            : undefined,
+            : unansweredMs > this.#silenceMs
+              ? NO_ANSWER
+              : undefined,
       storage: storage === undefined ? undefined : storageTrouble(storage),
       deadLetters: this.#deadLetters.count,
       delivered: counters.delivered + counters.duplicates,

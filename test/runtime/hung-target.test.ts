@@ -61,6 +61,23 @@ describe("a target whose disk never answers", () => {
     assert.equal(exporter.status().storage, undefined);
   });
 
+  it("is shown, too, when it takes a batch and says nothing more, until it does", async () => {
+    const silent = new ScriptedTarget({ isLocal: true });
+    const { exporter } = await rig.exporter("a", {}, { target: silent });
+    silent.mute();
+    send(exporter, 1);
+
+    await rig.clock.advance(8_000);
+    assert.equal(exporter.status().problem, undefined, "a card that is slow for once is no news");
+    await rig.clock.advance(5_000);
+    assert.equal(exporter.status().problem?.code, "no-answer");
+    silent.unmute();
+    await rig.clock.advance(1);
+
+    assert.equal(exporter.status().problem, undefined);
+    assert.equal(exporter.status().delivered, 1);
+  });
+
   it("lets others be as safe as they ask for, when they ask", async () => {
     const { exporter: hung } = await rig.exporter("hung", {}, { target });
     const { exporter } = await rig.exporter("other", { durability: "everyMessage" });

@@ -53,6 +53,11 @@ describe("status under a node", () => {
       { storage: { message: "has not answered", code: "settle-late", ofTarget: true } },
       "red ring target disk trouble",
     ],
+    [
+      "says that there is no answer",
+      { waiting: 2, problem: { message: "silence", code: "no-answer", configuration: false } },
+      "yellow ring no answer, 2 waiting",
+    ],
     ["shows that it is paused", { paused: true, waiting: 2 }, "grey ring paused, 2 waiting"],
     ["shows that it is trying again", { circuit: "halfOpen", waiting: 2 }, "yellow dot trying, 2 waiting"],
     [
