@@ -2,6 +2,7 @@
 import { limitMsOf, type Measured } from "./figure.js";
 import { loadFigures } from "./load.js";
 
+/** Without anything: it begins to measure. */
 export interface Told {
   readonly found?: Measured[];
   /** Why there is nothing, in a sentence. */
@@ -12,6 +13,8 @@ async function main(): Promise<void> {
   const name = process.argv[2];
   const figure = (await loadFigures()).find((candidate) => candidate.name === name);
   if (figure === undefined) throw new Error(`No figure is called ${name}.`);
+  await figure.prepare?.();
+  await tell({});
   const limitMs = limitMsOf(figure);
   const limit = setTimeout(
     () => fail(new Error(`it had not ended after ${limitMs / 1_000} s${waitingFor()}`)),

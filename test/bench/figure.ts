@@ -6,6 +6,8 @@ export interface Figure {
   /** As `--only` names it. */
   readonly name: string;
   readonly what: string;
+  /** Installs what it needs, where that takes long; bounded by itself, and not by the limit. What fails is a skipped peer. */
+  prepare?(): Promise<unknown>;
   /** Longest it may take, in s: what takes longer hangs, and is a miss. Default 300; most take less than one minute. */
   readonly limitS?: number;
   /** One result for each peer. Runs in a process of its own, with `gc` exposed. */

@@ -83,9 +83,12 @@ function measured(figure: Figure): Promise<Measured[]> {
       execArgv: ["--expose-gc", ...profile, "--import", "tsx"],
       cwd: projectFolder,
     });
-    const limit = setTimeout(() => child.kill("SIGKILL"), limitMsOf(figure) + KILL_AFTER_MS);
+    let limit: NodeJS.Timeout | undefined;
     let told: Told | undefined;
-    child.on("message", (message) => (told = message as Told));
+    child.on("message", (message) => {
+      told = message as Told;
+      limit ??= setTimeout(() => child.kill("SIGKILL"), limitMsOf(figure) + KILL_AFTER_MS);
+    });
     child.on("error", reject);
     child.on("exit", (code, signal) => {
       clearTimeout(limit);
