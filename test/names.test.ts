@@ -10,8 +10,9 @@ import {
   pipelineProblem,
   routingProblem,
 } from "../src/names.js";
+import { anyCharacter } from "./support/any-character.js";
 
-const text = fc.string({ unit: "binary", maxLength: 300 });
+const text = fc.string({ unit: anyCharacter, maxLength: 300 });
 /** Names that every kind of place allows. */
 const plainName = fc.stringMatching(/^[a-z][a-z0-9_-]{0,40}$/);
 const checks = [

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type DestinationName, nameFrom, standingName } from "../../../nodes/shared/destination-name.js";
 import { collectionProblem, indexProblem } from "../../../src/names.js";
+import { anyCharacter } from "../../support/any-character.js";
 
 const problemOf = (name: string): string | undefined => collectionProblem("plant", name);
 
@@ -13,7 +14,7 @@ function named(more: Partial<DestinationName> = {}): DestinationName {
 describe("a name from a message", () => {
   it("stands behind the prefix, whatever it is, or is refused", () => {
     fc.assert(
-      fc.property(fc.string({ unit: "binary" }), fc.constantFrom("readings_", "a.", "x-"), (text, prefix) => {
+      fc.property(fc.string({ unit: anyCharacter }), fc.constantFrom("readings_", "a.", "x-"), (text, prefix) => {
         for (const problem of [problemOf, indexProblem]) {
           let name: string;
           try {
