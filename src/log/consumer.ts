@@ -6,8 +6,9 @@ import type { Backlog, RecordSource, TakeLimits } from "../delivery/source.js";
 import type { LogRecord, Offset, Routing } from "../record.js";
 import type { BlockOrigin, BlockRecord, BlockTime, ReadPosition, RecordBlock } from "./block.js";
 import type { Cursor } from "./cursor.js";
+import { Progress } from "./progress.js";
 import { RangeSet } from "./ranges.js";
-import { SettleLateError } from "./settling.js";
+import { TakenBatch } from "./taken-batch.js";
 
 /**
  * Confirmed ranges above the cursor that are kept at most: each costs a few bytes in every cursor block. A consumer that
@@ -57,18 +58,8 @@ export class LogConsumer implements RecordSource {
   readonly #log: ConsumerLog;
   readonly #source: BlockSource;
 
-  /** Everything below is confirmed. */
-  #cursor: number;
-  readonly #confirmed: RangeSet;
+  readonly #progress: Progress;
   readonly #taken = new RangeSet();
-  #state: Buffer | undefined;
-  /** What may be written down: the target has made it durable. */
-  #settled: Cursor;
-  #version = 0;
-  #settledVersion = 0;
-  /** A target that was too late has ended: nobody has been told that it is well again. */
-  #hasSettledLate = false;
-  settle: (() => Promise<void>) | undefined;
   /** What this reader sees of a routing; undefined: all of it. */
   view: ((routing: Routing) => Routing) | undefined;
 
@@ -97,84 +88,53 @@ export class LogConsumer implements RecordSource {
     this.id = id;
     this.#log = log;
     this.#source = source;
-    this.#cursor = cursor.offset;
-    this.#confirmed = RangeSet.of(cursor.ranges);
-    this.#state = cursor.state;
-    this.#settled = cursor;
+    this.#progress = new Progress(cursor);
     this.#head = cursor.offset;
   }
 
   get offset(): Offset {
-    return this.#cursor as Offset;
+    return this.#progress.offset as Offset;
   }
 
   get state(): Uint8Array | undefined {
-    return this.#state;
+    return this.#progress.state;
   }
 
   isConfirmed(offset: number): boolean {
-    return offset < this.#cursor || this.#confirmed.has(offset);
-  }
-
-  #confirmedIn(from: number, to: number): number {
-    const start = Math.min(Math.max(from, this.#cursor), to);
-    return start - from + this.#confirmed.countIn(start, to);
+    return this.#progress.isConfirmed(offset);
   }
 
   hasConfirmedIn(from: number, to: number): boolean {
-    return from < this.#cursor || this.#confirmed.countIn(from, to) > 0;
+    return this.#progress.hasConfirmedIn(from, to);
+  }
+
+  /** What makes durable what the target has, before it counts; undefined when the target has no such step. */
+  get settle(): (() => Promise<void>) | undefined {
+    return this.#progress.settle;
+  }
+
+  set settle(settle: (() => Promise<void>) | undefined) {
+    this.#progress.settle = settle;
   }
 
   /** True when something was confirmed that is not settled yet, as far as is told. */
   get isUnsettled(): boolean {
-    return this.#settledVersion !== this.#version || this.#hasSettledLate;
+    return this.#progress.isUnsettled;
   }
 
   /** How far this consumer is for sure: what a cursor block says of it. */
   get settled(): Cursor {
-    const isBehind = this.#settledVersion !== this.#version;
-    if (this.settle === undefined && isBehind) this.#settleAt(this.#version, this.#current());
-    return this.#settled;
-  }
-
-  #current(): Cursor {
-    return { offset: this.#cursor, ranges: [...this.#confirmed], state: this.#state };
-  }
-
-  #settleAt(version: number, cursor: Cursor): void {
-    this.#settled = cursor;
-    this.#settledVersion = version;
+    return this.#progress.settled;
   }
 
   /** Counts what is confirmed as settled. For a process that is about to end, and has no time to settle. */
   presumeSettled(): void {
-    this.#settleAt(this.#version, this.#current());
+    this.#progress.presumeSettled();
   }
 
   /** Has the target make durable what it confirmed, and only then counts it. @throws when it cannot, or is too late */
-  async settleNow(): Promise<void> {
-    this.#hasSettledLate = false;
-    if (this.settle === undefined || !this.isUnsettled) return;
-    const version = this.#version;
-    const cursor = this.#current();
-    try {
-      await this.settle();
-      this.#settleAt(version, cursor);
-    } catch (error) {
-      if (error instanceof SettleLateError && error.waitedMs > 0) void this.#settleLate(error.ended, version, cursor);
-      throw error;
-    }
-  }
-
-  /** Better late than never: a disk that is always slow would else never count as having anything. */
-  async #settleLate(ended: Promise<void>, version: number, cursor: Cursor): Promise<void> {
-    try {
-      await ended;
-      if (version > this.#settledVersion) this.#settleAt(version, cursor);
-    } catch {
-      /* the next attempt says what is the matter */
-    }
-    this.#hasSettledLate = true;
+  settleNow(): Promise<void> {
+    return this.#progress.settleNow();
   }
 
   get untaken(): number {
@@ -220,7 +180,7 @@ export class LogConsumer implements RecordSource {
 
   /** Takes what is new: the older ones stay, and are taken when their turn comes. Reads no file. */
   #takeLive(batch: TakenBatch): void {
-    while (!batch.isFull && this.#confirmed.size < MAX_RANGES_FOR_LIVE) {
+    while (!batch.isFull && this.#progress.rangeCount < MAX_RANGES_FOR_LIVE) {
       const start = this.#liveStart;
       if (this.#liveBlock === undefined || start !== this.#liveFrom) {
         const block = start < this.#log.nextOffset ? this.#log.blockInMemory(start) : undefined;
@@ -261,7 +221,7 @@ export class LogConsumer implements RecordSource {
 
   async #fill(batch: TakenBatch, signal: AbortSignal): Promise<void> {
     // With nothing under way below, it is what comes next that makes ranges fewer.
-    this.#isAtCursor = this.#head <= this.#cursor;
+    this.#isAtCursor = this.#head <= this.offset;
     this.#takePassedOver(batch);
     try {
       while (!batch.isFull && this.#mayReadAhead()) {
@@ -325,7 +285,7 @@ export class LogConsumer implements RecordSource {
 
   #mayReadAhead(): boolean {
     return (
-      (this.#confirmed.size < MAX_CONFIRMED_RANGES || this.#isAtCursor) &&
+      (this.#progress.rangeCount < MAX_CONFIRMED_RANGES || this.#isAtCursor) &&
       this.#passedOver.length < MAX_PASSED_OVER_RECORDS &&
       this.#passedOverBytes < MAX_PASSED_OVER_BYTES
     );
@@ -404,7 +364,7 @@ export class LogConsumer implements RecordSource {
 
   /** Called by the log when a record was appended. */
   appended(offset: number, acceptedAtMs: number): void {
-    if (this.#cursor === offset) this.#mark(offset, acceptedAtMs);
+    if (this.offset === offset) this.#mark(offset, acceptedAtMs);
     this.#changes++;
     if (this.#waiting === undefined && this.#listeners.size === 0) return;
     this.#waiting?.();
@@ -422,27 +382,27 @@ export class LogConsumer implements RecordSource {
   async findOldest(): Promise<void> {
     const next = this.#log.nextOffset;
     for await (const { offset, acceptedAtMs } of this.unconfirmed()) {
-      this.skip(this.#cursor, offset);
+      this.skip(this.offset, offset);
       this.#mark(offset, acceptedAtMs);
       return;
     }
-    this.skip(this.#cursor, next);
+    this.skip(this.offset, next);
   }
 
   confirm(records: readonly LogRecord[], state?: Uint8Array): void {
     this.#eachRun(records, (from, to) => {
       this.#taken.remove(from, to);
-      this.#confirmed.add(from, to);
+      this.#progress.add(from, to);
     });
     this.#afterConfirm(state);
   }
 
   /** Counts `[from, to)` as done: dropped by the log, or not wanted any more. Returns how many of these were not yet. */
   skip(from: number, to: number): number {
-    const start = Math.max(from, this.#cursor);
+    const start = Math.max(from, this.offset);
     if (start >= to) return 0;
-    const skipped = to - start - this.#confirmed.countIn(start, to);
-    this.#confirmed.add(start, to);
+    const skipped = this.#countUnconfirmedIn(start, to);
+    this.#progress.add(start, to);
     if (this.#head >= start && this.#head < to) this.#seek(to);
     this.#forgetPassedOver(({ offset }) => offset >= start && offset < to);
     this.#taken.remove(start, to);
@@ -455,7 +415,7 @@ export class LogConsumer implements RecordSource {
    * come back undelivered.
    */
   drop(from: number, to: number): number {
-    const start = Math.max(from, this.#cursor);
+    const start = Math.max(from, this.offset);
     const inFlight = start < to ? this.#taken.countIn(start, to) : 0;
     const dropped = this.skip(from, to) - inFlight;
     this.#dropped += dropped;
@@ -471,41 +431,32 @@ export class LogConsumer implements RecordSource {
    * Takes over what waits at another place below `below`, beside what waits here; where this reader began when that was
    * left. Only while nobody takes. Everything confirmed must be settled. Returns how many records that is.
    */
-  takeOver({ offset, ranges }: Cursor, below: number): number {
-    const end = Math.min(below, this.#cursor);
-    if (offset >= end) return 0;
-    const done = RangeSet.of([...this.#confirmed]);
-    done.add(end, this.#cursor);
-    // So many holes cannot be kept: some records come again, which is better than none.
-    const kept = ranges.length + done.size < MAX_CONFIRMED_RANGES / 2 ? ranges : [];
-    for (const { from, to } of kept) done.add(from, Math.min(to, end));
-    this.#confirmed.clear();
-    for (const { from, to } of done) this.#confirmed.add(from, to);
-    this.#cursor = offset;
+  takeOver(place: Cursor, below: number): number {
+    const end = Math.min(below, this.offset);
+    if (place.offset >= end) return 0;
+    this.#progress.goBackTo(place, end, MAX_CONFIRMED_RANGES / 2);
     this.#marks.length = 0;
-    this.#seek(offset);
+    this.#seek(place.offset);
     this.#afterConfirm(undefined);
-    this.#settleAt(this.#version, this.#current());
-    return Math.max(0, end - this.#cursor - this.#confirmed.countIn(this.#cursor, end));
+    this.#progress.presumeSettled();
+    return Math.max(0, this.#countUnconfirmedIn(this.offset, end));
+  }
+
+  #countUnconfirmedIn(from: number, to: number): number {
+    return to - from - this.#progress.countConfirmedIn(from, to);
   }
 
   /** Offsets without a record are done for everyone; in front of a record that is taken, its confirmation says so. */
   #passHole(from: number, to: number): void {
-    if (this.#confirmed.firstGap(Math.max(from, this.#cursor)) >= to) return;
-    this.#confirmed.add(from, to);
+    if (this.#progress.isAllConfirmed(from, to)) return;
+    this.#progress.add(from, to);
     this.#afterConfirm(undefined);
   }
 
   #afterConfirm(state: Uint8Array | undefined): void {
-    const lowest = this.#confirmed.first;
-    if (lowest !== undefined && lowest.from <= this.#cursor) {
-      this.#cursor = Math.max(this.#cursor, lowest.to);
-      this.#confirmed.removeBelow(this.#cursor);
-    }
-    if (state !== undefined) this.#state = Buffer.from(state);
-    this.#version++;
-    while (this.#marks.length > 1 && this.#marks[1]!.offset <= this.#cursor) this.#marks.shift();
-    if (this.#cursor >= this.#log.nextOffset) this.#marks.length = 0;
+    this.#progress.advance(state);
+    while (this.#marks.length > 1 && this.#marks[1]!.offset <= this.offset) this.#marks.shift();
+    if (this.offset >= this.#log.nextOffset) this.#marks.length = 0;
     this.#log.onConfirmed(this);
     this.#wake();
   }
@@ -514,7 +465,7 @@ export class LogConsumer implements RecordSource {
     let lowest = this.#head;
     this.#eachRun(records, (from, to) => {
       this.#taken.remove(from, to);
-      this.#dropped += this.#confirmedIn(from, to); // given up while they were under way
+      this.#dropped += this.#progress.countConfirmedIn(from, to); // given up while they were under way
       lowest = Math.min(lowest, from);
     });
     if (lowest < this.#head) this.#seek(lowest);
@@ -566,7 +517,7 @@ export class LogConsumer implements RecordSource {
   }
 
   async *unconfirmed(): AsyncGenerator<LogRecord> {
-    for (let offset = this.#cursor; offset < this.#log.nextOffset;) {
+    for (let offset: number = this.offset; offset < this.#log.nextOffset;) {
       const block = await this.#log.blockAt(offset, this.#source);
       if (block === undefined) return;
       const position = block.start(this.#log.timeOf(block));
@@ -581,21 +532,20 @@ export class LogConsumer implements RecordSource {
   }
 
   async note(state: Uint8Array): Promise<void> {
-    const { offset, ranges } = this.#settled;
-    const isFurther = this.#cursor !== offset || this.#confirmed.size !== ranges.length;
+    const isFurther = this.#progress.isAheadOfSettled;
     this.#afterConfirm(state);
     // Even where nothing is on disk yet: the cursor of the first segment must know it. It says nothing of records that
     // are confirmed since, so it may only stand beside a cursor that counts them.
     if (isFurther) await this.settleNow();
-    else this.#settleAt(this.#version, this.#current());
+    else this.#progress.presumeSettled();
     await this.#log.makeDurable();
   }
 
   backlog(): Backlog {
     const next = this.#log.nextOffset;
-    const records = next - this.#cursor - this.#confirmed.countIn(this.#cursor, next);
+    const records = this.#countUnconfirmedIn(this.offset, next);
     if (records <= 0) return { records: 0, bytes: 0, oldestAcceptedAtMs: undefined };
-    return { records, bytes: this.#log.bytesFrom(this.#cursor), oldestAcceptedAtMs: this.#marks[0]?.acceptedAtMs };
+    return { records, bytes: this.#log.bytesFrom(this.offset), oldestAcceptedAtMs: this.#marks[0]?.acceptedAtMs };
   }
 
   onAvailable(listener: () => void): () => void {
@@ -608,34 +558,5 @@ export class LogConsumer implements RecordSource {
     this.#seek(this.#head);
     this.#leaveBlock();
     return this.#source.close();
-  }
-}
-
-/** The records of one `take`, within its limits. */
-class TakenBatch {
-  readonly records: LogRecord[] = [];
-  readonly #limits: TakeLimits;
-  #bytes = 0;
-
-  constructor(limits: TakeLimits) {
-    this.#limits = limits;
-  }
-
-  get isFull(): boolean {
-    return (
-      this.records.length >= this.#limits.records || (this.#bytes >= this.#limits.bytes && this.records.length > 0)
-    );
-  }
-
-  skips(record: LogRecord): boolean {
-    return this.#limits.skip?.(record) === true;
-  }
-
-  /** False when the record does not fit behind others. */
-  add(record: LogRecord): boolean {
-    if (this.records.length > 0 && this.#bytes + record.bytes.length > this.#limits.bytes) return false;
-    this.#bytes += record.bytes.length;
-    this.records.push(record);
-    return true;
   }
 }

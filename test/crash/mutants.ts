@@ -212,11 +212,7 @@ export const MUTANTS: readonly PlantedFault[] = [
       "const { coversFrom, offset } = record as BlockRecord;",
       "const { offset } = record as BlockRecord;\n      const coversFrom = offset;",
     ),
-    edit(
-      "consumer.ts",
-      "    if (this.#confirmed.firstGap(Math.max(from, this.#cursor)) >= to) return;\n",
-      "    if (to > 0) return;\n",
-    ),
+    edit("consumer.ts", "    if (this.#progress.isAllConfirmed(from, to)) return;\n", "    if (to > 0) return;\n"),
   ),
   fault(
     10,
@@ -231,7 +227,7 @@ export const MUTANTS: readonly PlantedFault[] = [
     10,
     "max-confirmed",
     edit(
-      "consumer.ts",
+      "progress.ts",
       "return { offset: this.#cursor, ranges: [...this.#confirmed], state: this.#state };",
       "return { offset: [...this.#confirmed].at(-1)?.to ?? this.#cursor, ranges: [], state: this.#state };",
     ),
@@ -511,7 +507,7 @@ export const MUTANTS: readonly PlantedFault[] = [
   // ---- what holds at any time
   on(
     "settling",
-    fault(26, "unsettled-cursor", edit("consumer.ts", "if (this.settle === undefined && isBehind)", "if (isBehind)")),
+    fault(26, "unsettled-cursor", edit("progress.ts", "if (this.settle === undefined && isBehind)", "if (isBehind)")),
   ),
   on(
     "failing disk",
