@@ -1,6 +1,6 @@
 /** The file exporter in a real Node-RED: deploys, restarts, and what Catch, Complete and Status nodes hear of it. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { NODE_RED_VERSIONS } from "../support/node-red-install.js";
 import { type DeployType, type Flow, type NodeRed, startNodeRed } from "../support/node-red.js";
@@ -183,8 +183,9 @@ for (const version of NODE_RED_VERSIONS) {
       );
 
       assert.deepEqual(linesOf(join(nodeRed.userDir, "files/a.txt")), [1, { two: 2 }, 3]);
-      await until("b", () => existsSync(join(nodeRed.userDir, "files/b.txt")));
-      assert.equal(readFileSync(join(nodeRed.userDir, "files/b.txt"), "utf8"), "text as it is\n");
+      const b = join(nodeRed.userDir, "files/b.txt");
+      await until("b", () => existsSync(b) && statSync(b).size > 0);
+      assert.equal(readFileSync(b, "utf8"), "text as it is\n");
     });
 
     it("says so for every message when no runtime is chosen", async () => {

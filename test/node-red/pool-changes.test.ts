@@ -118,7 +118,7 @@ for (const version of NODE_RED_VERSIONS) {
       );
       // What is stored while the flow is being stopped is not heard of by a Complete node that has been stopped already,
       // nor by one whose way on has: so there may be more than was completed, but only of what was sent, and each once.
-      assert.ok(isAscending([0, ...stored, sent + 1]), `${stored}`);
+      assert.ok(isAscending([0, ...stored, sent + 1]), stored.join());
       assert.deepEqual(file("b"), stored);
       assert.deepEqual(file("c"), stored.slice(stored.indexOf(file("c")[0]!)));
       assert.ok(completed.length > 300 && file("c").length > 200, `${completed.length}, ${file("c").length}`);
