@@ -5,6 +5,7 @@
  */
 import { execFileSync, fork } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { projectFolder } from "../support/servers-cache.js";
@@ -37,6 +38,7 @@ async function main(): Promise<void> {
       `No figure is called ${unknown.join(", ")}. There are: ${figures.map(({ name }) => name).join(", ")}`,
     );
   }
+  const machine = machineLine();
   const rows: Row[] = [];
   for (const figure of figures) {
     if (wanted !== undefined && !wanted.includes(figure.name)) continue;
@@ -54,10 +56,18 @@ async function main(): Promise<void> {
       });
     }
   }
-  process.stdout.write(tableOf(rows));
+  process.stdout.write(`${tableOf(rows)}${machine}\n`);
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, undefined, 2)}\n`);
-  if (values.svg !== undefined) writeFileSync(values.svg, chart(rows));
+  if (values.svg !== undefined) writeFileSync(values.svg, chart(rows, machine));
   if (rows.some(({ holds }) => holds === false)) process.exitCode = 1;
+}
+
+/** What it is measured on, and how busy that was before. */
+function machineLine(): string {
+  const day = new Date().toISOString().slice(0, 10);
+  const model = cpus()[0]?.model.trim() ?? "unknown processor";
+  const load = loadavg()[0]!.toFixed(1);
+  return `${day}, Node.js ${process.versions.node}, ${cpus().length} x ${model}, load ${load} when the run began`;
 }
 
 function failed(error: unknown): Measured[] {

@@ -1,13 +1,14 @@
 /** How long others wait for the event loop while a backlog is being written. */
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { AwayTarget, mustBeTaken, openEngine } from "../engine.js";
-import { atMost, type Figure, type Measured } from "../figure.js";
+import { atMost, type Figure, type Measured, skipped } from "../figure.js";
 import { median } from "../measure.js";
 import { type Reading, readings100 } from "../readings.js";
 
 const PER_SECOND = 10_000;
 const SECONDS = 6;
 const ROUNDS = 3;
+const MOST_MS = 5;
 /** The monitor's own: it counts from one timer to the next. */
 const RESOLUTION_MS = 1;
 const ROUTING = {};
@@ -46,7 +47,10 @@ async function loopDelay(): Promise<Measured[]> {
   if (kept === undefined) throw new Error("nothing flowed");
   const [here, there] = [median(withUs), median(without)];
   const peer = `p99 ${here.toFixed(2)} ms, the same flow without us ${there.toFixed(2)} ms`;
-  return [atMost(here, 5, "ms", peer), atMost(here - there, 2, "ms more", peer)];
+  const more = atMost(here - there, 2, "ms more", peer);
+  // What others do on the machine is no merit and no fault of ours.
+  if (there > MOST_MS) return [skipped("ms", `<= ${MOST_MS}`, `the machine is too busy: ${peer}`), more];
+  return [atMost(here, MOST_MS, "ms", peer), more];
 }
 
 export const figures: readonly Figure[] = [

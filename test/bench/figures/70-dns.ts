@@ -30,27 +30,33 @@ async function dns(): Promise<Measured[]> {
       await runtime.close();
       return [skipped("ms", `<= ${MOST_MS}`, `the disk cannot be throttled: ${(error as Error).message.trim()}`)];
     }
+    const before = (await lookups(SECONDS / 2)).at(-1)!;
     const readings = readings100();
     let sent = 0;
     const timer = setInterval(() => {
       for (const exporter of exporters) exporter.send(readings[sent++ % readings.length], ROUTING, mustBeTaken);
     }, 100);
-    const waits: number[] = [];
-    for (const endMs = performance.now() + SECONDS * 1_000; performance.now() < endMs;) {
-      const startedMs = performance.now();
-      await lookup("localhost");
-      waits.push(performance.now() - startedMs);
-      await pause(10);
-    }
+    const waits = await lookups(SECONDS);
     clearInterval(timer);
     await runtime.close();
-    waits.sort((a, b) => a - b);
     const p99 = waits[Math.floor(waits.length * 0.99)]!;
-    const peer = `longest of ${waits.length} lookups; p99 ${p99.toFixed(1)} ms, ${sent} records sent`;
+    const peer = `longest of ${waits.length} lookups; p99 ${p99.toFixed(1)} ms, ${sent} records sent; longest before that ${before.toFixed(1)} ms`;
     return [atMost(waits.at(-1)!, MOST_MS, "ms", peer)];
   } finally {
     await disk.remove();
   }
+}
+
+/** Looks a name up for so long, and resolves to how long each look-up took, the longest last. */
+async function lookups(seconds: number): Promise<number[]> {
+  const waits: number[] = [];
+  for (const endMs = performance.now() + seconds * 1_000; performance.now() < endMs;) {
+    const startedMs = performance.now();
+    await lookup("localhost");
+    waits.push(performance.now() - startedMs);
+    await pause(10);
+  }
+  return waits.sort((a, b) => a - b);
 }
 
 export const figures: readonly Figure[] = [
