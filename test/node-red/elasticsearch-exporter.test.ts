@@ -13,7 +13,7 @@ import { type FlowNode, type NodeRed, startNodeRed } from "../support/node-red.j
 import { skipBecause } from "../support/skip.js";
 import { elasticsearchNode } from "./exporters.js";
 import { TAB, heard, listeners, runtimeNode, send, until } from "./flows.js";
-import { SPECIAL, traces } from "./secrets.js";
+import { SPECIAL, hasQueueFile, traces } from "./secrets.js";
 
 const WAITING = 100_000;
 /** Of a user who may write below readings and nothing else. */
@@ -136,6 +136,8 @@ describe("the Elasticsearch exporter", () => {
         await deploy(node({ index, ...login, credentials: { ...login.credentials, password: `${SPECIAL}!` } }));
         await send(nodeRed, { payload: { n: 2 } }, { payload: { n: "not a number" } });
         await until("a refused login", async () => (await lastStatus()).startsWith("red ring to be mended"), 30_000);
+        await until("a queue file", () => hasQueueFile(nodeRed));
+        assert.deepEqual(await traces(nodeRed, [SPECIAL, passphrase, apiKey]), []);
         await deploy(node({ index, ...login }));
         await until("a dead letter", async () => (await heard(nodeRed)).caught.some(({ rejection }) => rejection));
         await deploy(node({ index, auth: "apiKey", credentials: { ...login.credentials, apiKey: `${apiKey}x` } }));

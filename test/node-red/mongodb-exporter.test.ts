@@ -12,7 +12,7 @@ import { type FlowNode, type NodeRed, startNodeRed } from "../support/node-red.j
 import { WireDouble } from "../support/wire-double.js";
 import { mongodbNode } from "./exporters.js";
 import { TAB, heard, listeners, runtimeNode, send, until } from "./flows.js";
-import { SPECIAL, traces } from "./secrets.js";
+import { SPECIAL, hasQueueFile, traces } from "./secrets.js";
 
 const WAITING = 100_000;
 /** Node-RED keeps credentials that a deploy does not mention. */
@@ -167,6 +167,8 @@ describe("the MongoDB exporter", () => {
         await deploy({ ...node, credentials: { ...credentials, password: `${SPECIAL}!` } });
         await send(nodeRed, { payload: { n: 2 } }, { payload: { _id: [1] } });
         await until("a refused login", async () => (await lastStatus()).startsWith("red ring to be mended"), 30_000);
+        await until("a queue file", () => hasQueueFile(nodeRed));
+        assert.deepEqual(await traces(nodeRed, [SPECIAL, passphrase]), []);
         await deploy({ ...node, credentials });
         await until("a dead letter", async () => (await heard(nodeRed)).caught.some(({ rejection }) => rejection));
 

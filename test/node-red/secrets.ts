@@ -7,6 +7,11 @@ import { heard } from "./flows.js";
 /** Every character that means something in a URI, JSON, a shell, HTML or a regular expression, and some beyond ASCII. */
 export const SPECIAL = `p@:/?#[]!$&'()*+,;=%"<>\\^\`{|}~ -_.§ü`;
 
+/** Whether records lie on disk, in a folder that `traces` looks into. */
+export function hasQueueFile(nodeRed: NodeRed): boolean {
+  return readdirSync(nodeRed.userDir, { recursive: true }).some((name) => String(name).endsWith(".seg"));
+}
+
 /** Where a secret was found, in words; empty when nowhere. Also as JSON, URIs and headers would write it. */
 export async function traces(nodeRed: NodeRed, secrets: readonly string[]): Promise<string[]> {
   const needles = secrets.flatMap((secret) => [
