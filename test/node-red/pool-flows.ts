@@ -2,6 +2,7 @@
  * Flows with pools: a source that counts and acknowledges, a pool, and what is wired to it. What was accepted is kept in
  * a global, as for the flows of one exporter.
  */
+import assert from "node:assert/strict";
 import type { FlowNode, NodeRed } from "../support/node-red.js";
 import { exporterNode, runtimeNode } from "./flows.js";
 
@@ -100,6 +101,25 @@ export interface PoolHeard {
 
 export async function poolHeard(nodeRed: NodeRed): Promise<PoolHeard> {
   return (await nodeRed.request("/heard")) as PoolHeard;
+}
+
+/**
+ * All that a Complete node heard of is there, each once and in order. There may be more, but only of what was sent: what is
+ * stored while flows are being stopped is not heard of by a Complete node that has been stopped already, nor by one whose
+ * way on has. Node-RED's own nodes fare no better.
+ */
+export function assertStored(stored: readonly number[], { completed, sent }: PoolHeard): void {
+  const isStored = new Set(stored);
+  assert.deepEqual(
+    completed.filter((n) => !isStored.has(n)),
+    [],
+    "completed, and not there",
+  );
+  const bounded = [0, ...stored, sent + 1];
+  assert.ok(
+    bounded.every((n, i) => i === 0 || n > bounded[i - 1]!),
+    `not in order, doubled, or never sent: ${stored.join()}`,
+  );
 }
 
 export function fn(id: string, z: string, func: string, wires: string[][] = [], more: object = {}): FlowNode {
