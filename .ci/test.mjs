@@ -25,14 +25,11 @@ const GROUPS = {
 const CHECKS = ["check:types", "check:lint", "check:format", "check:package", "check:unused"];
 /** Groups wait for servers and intervals most of their time. */
 const LANES = 2;
-/** The longest begin; those that would keep one lane busy while the other has nothing left come in parts. */
-const ORDER = [
-  { name: "node-red", parts: 3 },
-  { name: "servers", parts: 1 },
-  { name: "unit", parts: 2 },
-  { name: "editor", parts: 2 },
-  { name: "nodes", parts: 1 },
-];
+/**
+ * The longest begin, beside some that need neither another Node-RED nor a database, which may have to be fetched first.
+ * Those that would keep one lane busy while the other has nothing left come in parts.
+ */
+const ORDER = ["node-red", "unit", "node-red", "servers", "node-red", "unit", "editor", "editor", "nodes"];
 
 const args = process.argv.slice(2);
 const installs = args[0] === "--install";
@@ -65,12 +62,11 @@ process.exitCode = total.failed === 0 ? 0 : 1;
 /** Everything, in lanes; the output of each group is shown when it has ended. */
 async function runAll() {
   const jobs = [
-    ...ORDER.flatMap(({ name, parts }) =>
-      Array.from({ length: parts }, (_, part) => async () => {
-        if (name === "editor") await browser;
-        await runGroup(name, [], runQuietly, part, parts);
-      }),
-    ),
+    ...ORDER.map((name, place) => async () => {
+      if (name === "editor") await browser;
+      const part = ORDER.slice(0, place).filter((other) => other === name).length;
+      await runGroup(name, [], runQuietly, part, ORDER.filter((other) => other === name).length);
+    }),
     ...CHECKS.map((script) => () => runCheck(script)),
   ];
   const lane = async () => {
