@@ -235,9 +235,11 @@ export class Delivery {
   }
 
   async #step(): Promise<void> {
-    if (!this.#maySend()) {
+    // Asked once: what changes between two looks rings no bell.
+    const waitsForClock = this.#waitsForClock();
+    if (waitsForClock || !this.#isWanted()) {
       this.#intake.release();
-      await this.#wakeup.wait(this.#waitsForClock() ? CLOCK_LOOK_MS : Infinity);
+      await this.#wakeup.wait(waitsForClock ? CLOCK_LOOK_MS : Infinity);
     } else if (!this.#circuit.isUsable) {
       this.#intake.release();
       // `open` is not called while a delivery is under way; those end within the target's own deadline.
@@ -417,7 +419,11 @@ export class Delivery {
   }
 
   #maySend(): boolean {
-    if (this.#isClosing || this.#isPaused || this.#waitsForClock()) return false;
+    return this.#isWanted() && !this.#waitsForClock();
+  }
+
+  #isWanted(): boolean {
+    if (this.#isClosing || this.#isPaused) return false;
     return this.#settings.sending === "automatic" || !this.#flushes.isEmpty;
   }
 

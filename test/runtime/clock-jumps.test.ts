@@ -1,9 +1,10 @@
 /** A wall clock that is wrong, is set, jumps: nothing is deleted, order and durations hold, times are right in the end. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import type { LogRecord } from "../../src/record.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { ScriptedTarget } from "../support/scripted-target.js";
@@ -11,6 +12,7 @@ import { SimDisk } from "../support/sim-disk.js";
 import { skipBecause } from "../support/skip.js";
 import { send, StoreRig } from "../support/store-rig.js";
 import { tempFolder } from "../support/temp-folder.js";
+import type { Found } from "./jumping-child.js";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -309,6 +311,23 @@ describe("a clock that jumps", () => {
       await rig.close();
     });
 
+    it("is noticed whenever it becomes right between two looks at it", async () => {
+      for (let looks = 0; looks < 30; looks++) {
+        const clock = wrongClock();
+        const rig = new StoreRig({ clock, files: new SimDisk() });
+        const { exporter } = await rig.exporter("a", flush, { target: new Witness() });
+        send(exporter, 1);
+        await clock.advance(500);
+        let left = looks;
+        Object.defineProperty(clock, "isWallTrusted", { get: () => left-- <= 0 });
+
+        for (let second = 0; second < looks + 5; second++) await clock.advance(1_000);
+
+        assert.equal(exporter.status().delivered, 1, `after ${looks} looks`);
+        await rig.close();
+      }
+    });
+
     it("costs no timer once it can be trusted, and none where nobody waits for it", async () => {
       for (const [waitForClock, isWallTrusted] of [
         [true, true],
@@ -390,17 +409,19 @@ describe("a real process whose wall clock jumps", function () {
   const library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib/arm-linux-gnueabihf"]
     .map((folder) => `${folder}/faketime/libfaketime.so.1`)
     .find((path) => existsSync(path));
+  let child: ChildProcessByStdio<null, Readable, null> | undefined;
 
+  afterEach(() => child?.kill("SIGKILL"));
   before(function () {
     if (library === undefined) skipBecause(this, "libfaketime is not installed (apt-get install faketime)");
   });
 
-  it("writes in its intervals, deletes nothing, and has the right times when the clock is set", async () => {
+  it("writes in its intervals, deletes nothing, sends nothing early, and has the right times when the clock is set", async () => {
     const folder = tempFolder();
     const timeFile = join(folder, "time");
     const rightNow = Date.now();
     writeFileSync(timeFile, "@1970-01-01 00:01:00\n");
-    const child = spawn(
+    child = spawn(
       process.execPath,
       ["--import", "tsx", join(__dirname, "jumping-child.ts"), join(folder, "queues"), timeFile],
       {
@@ -420,23 +441,20 @@ describe("a real process whose wall clock jumps", function () {
     const [exitCode] = (await once(child, "close")) as [number];
 
     assert.equal(exitCode, 0);
-    const found = JSON.parse(said) as {
-      wroteAfterMs: number[];
-      waiting: number;
-      walls: number[];
-      seen: { n: number; acceptedAtMs: number }[];
-    };
+    const found = JSON.parse(said) as Found;
     assert.ok(found.walls[0]! < 3_600_000, "it began in 1970");
     assert.ok(Math.max(...found.walls) - Math.min(...found.walls) > 365 * DAY_MS, "the clock did jump");
     for (const ms of found.wroteAfterMs) assert.ok(ms < 1_900, `written after ${ms} ms`);
-    assert.equal(found.waiting, 4);
-    assert.deepEqual(
-      found.seen.map(({ n }) => n),
-      [0, 1, 2, 3],
-    );
-    for (const { acceptedAtMs } of found.seen) {
-      const off = acceptedAtMs - rightNow;
-      assert.ok(off > -5_000 && off < 55_000, `${new Date(acceptedAtMs).toISOString()} is not today`);
+    assert.deepEqual([found.kept, found.sentTooEarly], [[4, 4], 0]);
+    for (const seen of [found.seen, found.delivered]) {
+      assert.deepEqual(
+        seen.map(({ n, isDoubtful }) => [n, isDoubtful]),
+        [0, 1, 2, 3].map((n) => [n, false]),
+      );
+      for (const { acceptedAtMs } of seen) {
+        const off = acceptedAtMs - rightNow;
+        assert.ok(off > -5_000 && off < 55_000, `${new Date(acceptedAtMs).toISOString()} is not today`);
+      }
     }
   });
 });
