@@ -73,6 +73,9 @@ function deliveryHappening(event: Exclude<DeliveryEvent, { kind: "answered" }>):
       return { group: "circuit", kind: "targetDown", details: { ...told(event.cause), isConfig: event.isConfig } };
     case "circuitClosed":
       return { group: "circuit", kind: "targetUp", details: { downMs: Math.round(event.downMs) } };
+    case "silent":
+      if (event.cause === undefined) return { group: "circuit", kind: "targetAnswers", details: {} };
+      return { group: "circuit", kind: "targetSilent", details: told(event.cause) };
     case "stopped":
       return { group: "circuit", kind: "stopped", details: told(event.cause) };
     case "held": {

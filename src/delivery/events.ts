@@ -15,6 +15,8 @@ export type DeliveryEvent =
   | { readonly kind: "circuitOpened"; readonly cause: Error; readonly isConfig: boolean }
   /** The target is usable again after so many ms. */
   | { readonly kind: "circuitClosed"; readonly downMs: number }
+  /** What was asked of the target is without an answer for long; undefined: it has answered, or failed, since. */
+  | { readonly kind: "silent"; readonly cause: Error | undefined }
   | { readonly kind: "held"; readonly destination: string; readonly cause: Error; readonly byGuard: boolean }
   | { readonly kind: "letGo"; readonly destination: string }
   | { readonly kind: "throttled"; readonly cause: Error; readonly waitMs: number }

@@ -72,7 +72,7 @@ const NOTHING: DeliveryCounters = { delivered: 0, duplicates: 0, rejected: 0, re
 /** A target that has its own deadlines has failed long before; a file has none: the system call ends when it does. */
 const SILENCE_MS = 60_000;
 const LOCAL_SILENCE_MS = 10_000;
-const NO_ANSWER: ExporterStatus["problem"] = {
+const NO_ANSWER: NonNullable<ExporterStatus["problem"]> = {
   message: "The target does not answer, as a network disk does whose server is gone; what comes waits.",
   code: "no-answer",
   configuration: false,
@@ -99,6 +99,7 @@ export class Member {
   #turn: Promise<unknown> = Promise.resolve();
   /** Beyond it a question without an answer is told of. */
   #silenceMs = SILENCE_MS;
+  #isSilent = false;
   #statusTimer: Timer | undefined;
   #statusDueMs = 0;
   #closed: Promise<void> | undefined;
@@ -301,6 +302,13 @@ export class Member {
     this.#options.onRejected?.({ payload: payloadOf(record), rejection, routing: record.routing });
   }
 
+  #tellSilence(isSilent: boolean): void {
+    if (isSilent === this.#isSilent) return;
+    this.#isSilent = isSilent;
+    const cause = isSilent ? Object.assign(new Error(NO_ANSWER.message), { code: NO_ANSWER.code }) : undefined;
+    this.#onDelivery({ kind: "silent", cause });
+  }
+
   /** Tells the status: at once after a quiet second, else at the end of it. */
   changed(): void {
     const { onStatus } = this.#options;
@@ -310,6 +318,7 @@ export class Member {
       this.#statusTimer = undefined;
       this.#statusDueMs = this.#store.clock.elapsedMs() + STATUS_INTERVAL_MS;
       const status = this.status();
+      this.#tellSilence(status.problem === NO_ANSWER);
       onStatus(status);
       // The age of the oldest grows by itself.
       if (status.waiting > 0) this.changed();

@@ -412,7 +412,7 @@ describe("Delivery", () => {
       assert.equal(new Set(target.arrived).size, 36_000);
       const lastMs = new Map<string, number>();
       for (const { atMs, event } of logged) {
-        const cause = `${event.kind} ${"cause" in event ? event.cause.message : ""}`;
+        const cause = `${event.kind} ${"cause" in event && event.cause !== undefined ? event.cause.message : ""}`;
         const sinceMs = atMs - (lastMs.get(cause) ?? -Infinity);
         assert.ok(sinceMs >= 60_000, `${cause}: again after ${sinceMs} ms`);
         lastMs.set(cause, atMs);

@@ -7,6 +7,7 @@
 #   disk.sh thin DIR SIZE       ext4 that promises 64m on SIZE (6m) of real room: write succeeds, fsync fails with ENOSPC, once
 #   disk.sh cut DIR             power cut of an ext4 or thin: from now on every call gives EIO, what was not synced is lost
 #   disk.sh repair DIR          mounts it again, as after a reboot
+#   disk.sh freeze DIR          of an ext4: whoever writes or syncs hangs, until `disk.sh thaw DIR`
 #   disk.sh throttle DIR IOPS   caps write operations a second (40) for the processes whose id is written to
 #                               DIR.backing/throttle.procs; needs the blkio controller of cgroup v1
 #   disk.sh counters DIR        writes, bytes and flushes that reached the device of the ext4 since the machine booted
@@ -25,7 +26,7 @@ check() {
   [ "$(uname -s)" = Linux ] || cannot "needs Linux"
   [ "$(id -u)" = 0 ] || cannot "needs root"
   local tool
-  for tool in mount umount mountpoint findmnt lsblk mkfs.ext4 truncate perl; do
+  for tool in mount umount mountpoint findmnt lsblk mkfs.ext4 fsfreeze truncate perl; do
     command -v "$tool" > /dev/null || cannot "needs $tool"
   done
   local probe
@@ -72,6 +73,7 @@ unmount() {
 
 remove() {
   local group=""
+  fsfreeze -u "$dir" 2> /dev/null || true # Refused where it is not frozen.
   if [ -L "$backing/throttle.procs" ]; then group=$(dirname "$(readlink "$backing/throttle.procs")"); fi
   unmount "$dir"
   unmount "$backing"
@@ -104,6 +106,8 @@ case $command in
   thin) ready; image "${3:-6m}" 64m -O ^has_journal ;;
   cut) mounted; cut_power ;;
   repair) unmount "$dir"; mount -o loop "$backing/image" "$dir" ;;
+  freeze) mounted; fsfreeze -f "$dir" ;;
+  thaw) mounted; fsfreeze -u "$dir" ;;
   throttle) mounted; throttle "${3:-40}" ;;
   counters) mounted
     awk '{printf "writes %d bytes %.0f flushes %d\n", $5, $7 * 512, $16}' "/sys/block/$(basename "$(device)")/stat" ;;

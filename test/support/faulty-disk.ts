@@ -86,6 +86,15 @@ export class FaultyDisk {
     await this.#do("repair");
   }
 
+  /** From now on whoever writes or syncs hangs, as on a network disk whose server is gone. For ext4. */
+  async freeze(): Promise<void> {
+    await this.#do("freeze");
+  }
+
+  async thaw(): Promise<void> {
+    await this.#do("thaw");
+  }
+
   /** From now on no more than so many writes a second for that process, as on a bad card. For ext4 and thin. */
   async throttle(writesPerSecond: number, pid: number): Promise<void> {
     await this.#do("throttle", String(writesPerSecond));
