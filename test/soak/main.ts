@@ -4,7 +4,8 @@
  *   npm run soak                               200 kills of each Node-RED
  *   npm run soak -- --minutes 30               for half an hour, the versions in turn
  *   npm run soak -- --kills 50 --version 5 --target file --seed 7
- * Targets: file, mongodb, elasticsearch; pool (of three files) and pool-mixed (one of each), under 2,000 messages a second.
+ * Targets: file, mongodb, elasticsearch; pool (of three files) and pool-mixed (one of each), under
+ * 2,000 messages a second; one-file (of two members of a pool).
  *   npm run soak -- --pool-lag 10000000        one member of a pool is away while so many records come
  * Ends with exit code 1 at the first bout in which a promise was not kept; its folder is left for looking into.
  */
@@ -16,6 +17,7 @@ import { Chaos } from "../chaos/chaos.js";
 import { ElasticsearchSubject } from "../chaos/elasticsearch-subject.js";
 import { FileSubject } from "../chaos/file-subject.js";
 import { MongodbSubject } from "../chaos/mongodb-subject.js";
+import { OneFileSubject } from "../chaos/one-file-subject.js";
 import { PoolSubject } from "../chaos/pool-subject.js";
 import type { Subject } from "../chaos/subject.js";
 import { seededRandom } from "../support/fake-clock.js";
@@ -31,6 +33,7 @@ const SUBJECTS: Readonly<Record<string, (folder: string) => Promise<Subject>>> =
   elasticsearch: () => ElasticsearchSubject.start(),
   pool: async (folder) =>
     new PoolSubject([await fileIn(folder, "a"), await fileIn(folder, "b"), await fileIn(folder, "c")]),
+  "one-file": async (folder) => new OneFileSubject(await FileSubject.in(folder)),
   "pool-mixed": async (folder) =>
     new PoolSubject([await fileIn(folder, "a"), await MongodbSubject.start(), await ElasticsearchSubject.start()]),
 };
