@@ -541,10 +541,14 @@ export class LogConsumer implements RecordSource {
     await this.#log.makeDurable();
   }
 
+  /** Records accepted and not yet confirmed: what `backlog` says of them, without looking through the files. */
+  get waiting(): number {
+    return Math.max(0, this.#countUnconfirmedIn(this.offset, this.#log.nextOffset));
+  }
+
   backlog(): Backlog {
-    const next = this.#log.nextOffset;
-    const records = this.#countUnconfirmedIn(this.offset, next);
-    if (records <= 0) return { records: 0, bytes: 0, oldestAcceptedAtMs: undefined };
+    const records = this.waiting;
+    if (records === 0) return { records: 0, bytes: 0, oldestAcceptedAtMs: undefined };
     return { records, bytes: this.#log.bytesFrom(this.offset), oldestAcceptedAtMs: this.#marks[0]?.acceptedAtMs };
   }
 

@@ -38,7 +38,7 @@ export class LagBudget {
   }
 
   #keepRecords(limit: number): void {
-    const over = this.#consumer.backlog().records - limit;
+    const over = this.#consumer.waiting - limit;
     if (over <= 0) return;
     const { nextOffset } = this.#log;
     const { offset } = this.#consumer;
