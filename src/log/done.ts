@@ -46,7 +46,9 @@ export class SettledByAll extends DoneByAll {
 
   override get below(): number {
     let below = super.below;
-    for (const { settled } of this.#consumers.values()) below = Math.min(below, settled.offset);
+    for (const consumer of this.#consumers.values()) {
+      if (consumer.settle !== undefined) below = Math.min(below, consumer.settled.offset);
+    }
     return below;
   }
 

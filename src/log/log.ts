@@ -265,7 +265,7 @@ export class Log {
   // ---- confirming
 
   #onConfirmed(): void {
-    if (!this.#keepsConfirmed) this.#tail.dropDone(this.#readership.done);
+    if (!this.#keepsConfirmed) this.#tail.dropDone(this.#readership);
     for (const listener of this.#confirmListeners) listener();
   }
 
@@ -421,14 +421,14 @@ export class Log {
   async #takeUnwritten(): Promise<TailBlock[]> {
     const tail = this.#tail;
     const { done, settled } = this.#readership;
-    if (tail.oldestUnwrittenMs(done) === undefined) return tail.takeUnwritten(done);
+    if (tail.oldestUnwrittenMs(done) === undefined) return tail.takeUnwritten(this.#readership);
     this.#keepsConfirmed = true;
     try {
       // The sync round reports who cannot; until the target can settle, a kill may have it get some records again.
       await this.#readership.settle(
         (consumer) => consumer.settle !== undefined && consumer.settled.offset < tail.elidedTo,
       );
-      return tail.takeUnwritten(settled);
+      return tail.takeUnwritten(this.#readership, settled);
     } finally {
       this.#keepsConfirmed = false;
     }
@@ -442,7 +442,7 @@ export class Log {
     if (!this.#o.persistent || this.#hasEnded) return;
     // The page cache outlives the process, so what targets have confirmed counts, though they had no time to sync it.
     this.#readership.presumeSettled();
-    this.#store.writeNow(this.#tail.takeUnwritten(this.#readership.done));
+    this.#store.writeNow(this.#tail.takeUnwritten(this.#readership));
   }
 
   /** How long syncs have taken so far, those of targets included, in ms. */

@@ -173,6 +173,7 @@ export class Store {
     const sinceMs = Number.isFinite(oldestMs) ? oldestMs : this.#lastWriteMs;
     this.#unfinished = { blocks, sinceMs, upTo, cursors: view, end: writer.end + framed.length };
     for (const { kept } of blocks) writer.segment.end = Math.max(writer.segment.end ?? 0, kept.last + 1);
+    this.#tail.writing(blocks);
     await this.#writing(() => writer.append(framed));
     this.#roundDone();
   }

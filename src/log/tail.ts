@@ -1,6 +1,7 @@
 /**
  * The part of a log that is in memory: records that were just accepted, and those written but not synced yet. Memory is
- * given back when everyone has confirmed, or when a sync has succeeded; by nothing else.
+ * given back when everyone has confirmed (and, once it was written, settled), or when a sync has succeeded; by nothing
+ * else.
  */
 import type { Clock } from "../clock.js";
 import type { Encoded, LogRecord, Routing } from "../record.js";
@@ -21,8 +22,19 @@ export interface TailEntry {
   readonly block: RecordBlock;
   /** `gone`: everyone has confirmed it, its memory was given back. */
   state: "unwritten" | "written" | "gone";
+  /**
+   * It stands in a file, or in part, and nothing proves that it will stay there: the next life may find it and promise
+   * it to a target that had not settled it. So it is kept, to be written again, until all have.
+   */
+  isInDoubt: boolean;
   /** Where the round that wrote it ends in the segment. */
   end: number;
+}
+
+/** What the log knows of confirmations: what all have confirmed, and of that what their targets have settled. */
+export interface Confirmed {
+  readonly done: Done;
+  readonly settled: Done;
 }
 
 /** An entry as it is to be written: without what everyone has confirmed. */
@@ -31,7 +43,7 @@ export interface TailBlock {
   readonly kept: RecordBlock;
 }
 
-/** What the log knows of confirmations. */
+/** Records that everyone is done with. */
 export interface Done {
   /** Everything below is confirmed by everyone. */
   readonly below: number;
@@ -60,7 +72,7 @@ export class Tail {
   ) {
     this.#next = nextOffset;
     this.#begin = begin;
-    this.#entries = carried.map((block) => ({ block, state: "unwritten", end: 0 }));
+    this.#entries = carried.map((block) => ({ block, state: "unwritten", isInDoubt: true, end: 0 }));
     this.#unwrittenBytes = carried.reduce((sum, { length }) => sum + length, 0);
     if (carried.length > 0) this.#marks.push({ offset: carried[0]!.first, atMs: LONG_AGO });
   }
@@ -87,10 +99,12 @@ export class Tail {
     return this.#acceptedBytes;
   }
 
-  /** What all blocks with something at or above `below` take, with what each costs beside its records. */
+  /** What all blocks take that are in doubt or have something at or above `below`, with what each costs beside its records. */
   heldBytes(below: number): number {
     let bytes = 0;
-    for (const { block } of this.#entries) if (block.last >= below) bytes += block.length + BLOCK_COST_BYTES;
+    for (const { block, isInDoubt } of this.#entries) {
+      if (isInDoubt || block.last >= below) bytes += block.length + BLOCK_COST_BYTES;
+    }
     return bytes;
   }
 
@@ -136,7 +150,7 @@ export class Tail {
     block.append(origin, 0, record.routing, record.codec, record.bytes);
     this.#open?.shrink();
     this.#open = undefined;
-    this.#entries.push({ block, state: "unwritten", end: 0 });
+    this.#entries.push({ block, state: "unwritten", isInDoubt: false, end: 0 });
     this.#grew(block.length);
     this.lastAcceptedAtMs = record.acceptedAtMs;
     this.#marks.push({ offset: origin, atMs: elapsedMs });
@@ -155,7 +169,7 @@ export class Tail {
     const block = RecordBlock.begin(head, sizeOf(payload));
     this.#open?.shrink();
     this.#open = block;
-    this.#entries.push({ block, state: "unwritten", end: 0 });
+    this.#entries.push({ block, state: "unwritten", isInDoubt: false, end: 0 });
     return block;
   }
 
@@ -203,16 +217,20 @@ export class Tail {
     return marks[0]?.atMs;
   }
 
-  /** Blocks to write, without what everyone has confirmed by now. The open block is closed. */
-  takeUnwritten(done: Done): TailBlock[] {
-    this.dropDone(done);
+  /**
+   * Blocks to write, without what everyone has confirmed by now. The open block is closed.
+   * @param done what of the records may be left out that no file has
+   */
+  takeUnwritten(confirmed: Confirmed, done = confirmed.done): TailBlock[] {
+    this.dropDone({ ...confirmed, done });
     this.#open?.shrink();
     this.#open = undefined;
     const taken: TailBlock[] = [];
     for (const entry of this.#entries) {
       if (entry.state !== "unwritten") continue;
       const { block } = entry;
-      const kept = done.mayHave(block.first, block.last + 1) ? block.without((offset) => done.has(offset)) : block;
+      const which = entry.isInDoubt ? confirmed.settled : done;
+      const kept = which.mayHave(block.first, block.last + 1) ? block.without((offset) => which.has(offset)) : block;
       if (kept !== block) this.#elidedTo = Math.max(this.#elidedTo, block.last + 1);
       if (kept.hasRecords) {
         taken.push({ entry, kept });
@@ -223,6 +241,11 @@ export class Tail {
     }
     this.#entries = this.#entries.filter(({ state }) => state !== "gone");
     return taken;
+  }
+
+  /** Bytes of the entries are about to reach a segment. */
+  writing(entries: readonly TailBlock[]): void {
+    for (const { entry } of entries) entry.isInDoubt = true;
   }
 
   /** The entries, all that was unwritten below `upTo`, stand in a segment, where their round ends at `end`. */
@@ -252,12 +275,15 @@ export class Tail {
     if (first < this.#next) this.#marks.unshift({ offset: first, atMs: LONG_AGO });
   }
 
-  /** Gives back the memory of blocks that everyone has confirmed. */
-  dropDone(done: Done): void {
+  /** Gives back the memory of blocks that everyone is done with. */
+  dropDone({ done, settled }: Confirmed): void {
+    const doneBelow = done.below;
+    let settledBelow: number | undefined;
     let dropped = 0;
     for (const entry of this.#entries) {
       const { block, state } = entry;
-      if (block.last >= done.below) break;
+      if (block.last >= doneBelow) break;
+      if (entry.isInDoubt && block.last >= (settledBelow ??= settled.below)) continue;
       // The open block stays while there is room in it: a new one for every record would cost more.
       if (block === this.#open && block.length < BLOCK_BYTES / 2) break;
       if (block === this.#open) this.#open = undefined;
@@ -268,7 +294,7 @@ export class Tail {
       entry.state = "gone";
       dropped++;
     }
-    if (dropped > 0) this.#entries.splice(0, dropped);
+    if (dropped > 0) this.#entries = this.#entries.filter(({ state }) => state !== "gone");
   }
 }
 

@@ -51,8 +51,7 @@ export class ExploreError extends Error {
 
 const FOLDER = "/q/log";
 const LOG_ID = Buffer.alloc(16, 7);
-/** Those that every life has, unless members come and go; and all there may ever be. */
-const USUAL = ["a", "b"];
+/** All consumers there may ever be. */
 const ALL = ["a", "b", "c"];
 
 class StepClock implements Clock {
@@ -138,7 +137,7 @@ export class Explorer {
       const scenario = pickScenario(this.#random, this.#options.scenario);
       this.#forged = scenario.forged ? await forgedBlock(scenario) : undefined;
       const oracle = new Oracle();
-      for (const id of USUAL) oracle.addConsumer(id);
+      for (const id of scenario.consumers) oracle.addConsumer(id);
       try {
         await this.#live(scenario, new SimDisk(), oracle, 0);
       } catch (error) {
@@ -231,12 +230,13 @@ export class Explorer {
     return comes;
   }
 
-  async #begin({ scenario, log, oracle, offsets }: Life, id: string): Promise<void> {
+  async #begin({ scenario, log, oracle, offsets, depth }: Life, id: string): Promise<void> {
     const consumer = log.consumer(id);
     for await (const record of consumer.unconfirmed()) offsets.set(numberOf(record.bytes), record.offset);
     if (!scenario.settles || id !== "b") return;
+    const failing = depth === 0 && this.#chance(scenario.unsettled) ? 1 : 0.1;
     consumer.settle = () => {
-      if (this.#chance(0.1)) return Promise.reject(new NotSettled());
+      if (this.#chance(failing)) return Promise.reject(new NotSettled());
       oracle.settled(id);
       return Promise.resolve();
     };

@@ -1,6 +1,6 @@
 /**
  * The deep crash enumeration, on as many cores as there are:
- *   npm run crash -- --states 1000000 [--seed N] [--profile posix|ext4] [--threads N]
+ *   npm run crash -- --states 1000000 [--seed N] [--profile posix|ext4] [--scenario NAME] [--threads N]
  *   npm run crash -- --faults        plants every known fault and shows that it is found
  * Without a profile half of the states is run under each. Ends with 1 at a violation, whose seed it names, and when
  * nothing was explored.
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     profile: { type: "string" },
     threads: { type: "string" },
     faults: { type: "boolean", default: false },
+    scenario: { type: "string" },
     only: { type: "string" },
   },
 });
@@ -43,8 +44,10 @@ async function enumerate(states: number): Promise<void> {
     for (const profile of profiles) jobs.push(exploration(seed + i, profile, Math.min(STATES_PER_SEED, each)));
   }
   function exploration(jobSeed: number, profile: Profile, jobStates: number): Job {
+    const { scenario } = values;
+    const options = { profile, seed: jobSeed, states: jobStates, ...(scenario === undefined ? {} : { scenario }) };
     return {
-      task: { crashFolder: built.crashFolder(), options: { profile, seed: jobSeed, states: jobStates } },
+      task: { crashFolder: built.crashFolder(), options },
       onDone(result) {
         if (result.kind === "clean" && result.explored.states > 0) {
           for (const key of ["states", "kills", "harmed", "nested"] as const) total[key] += result.explored[key];

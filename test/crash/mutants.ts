@@ -183,6 +183,17 @@ export const MUTANTS: readonly PlantedFault[] = [
       edit("store.ts", "    this.#tail.unwrite();\n    this.#carries = true;", "    this.#tail.unwrite();"),
     ),
   ),
+  {
+    ...on(
+      "settling on a failing disk",
+      fault(
+        9,
+        "forget-unsettled",
+        edit("tail.ts", "      if (entry.isInDoubt && block.last >= (settledBelow ??= settled.below)) continue;\n", ""),
+      ),
+    ),
+    states: 150_000, // it takes a failed sync, a target that cannot settle, a kill and a power cut
+  },
   fault(
     10,
     "elide-by-any",

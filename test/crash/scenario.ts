@@ -18,10 +18,14 @@ export interface Scenario {
   /** Chance, each step, that the disk becomes nearly full; and that it becomes read-only. */
   readonly full: number;
   readonly readOnly: number;
-  /** Consumers come and go while running, and between lives. */
+  /** Who reads, in every life. */
+  readonly consumers: readonly string[];
+  /** More come and go while running, and between lives. */
   readonly members: boolean;
   /** The target of consumer `b` makes durable only when it is asked to. */
   readonly settles: boolean;
+  /** Chance that it cannot in all of the first life; in the others it fails now and then. */
+  readonly unsettled: number;
   /** Payloads that look like blocks. */
   readonly forged: boolean;
   /** Chance that a crash of the first life is followed by a life that crashes as well. */
@@ -61,8 +65,10 @@ const usual: Scenario = {
   eio: { sync: 0.02, write: 0.01 },
   full: 0.02,
   readOnly: 0,
+  consumers: ["a", "b"],
   members: false,
   settles: false,
+  unsettled: 0,
   forged: false,
   nested: 0.06,
   accept: 0.4,
@@ -99,6 +105,20 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...usual, name: "members", weight: 2, members: true, nested: 0.1 },
   { ...usual, name: "restarts", weight: 2, nested: 0.2, write: 0.3, sync: 0.05 },
   { ...usual, name: "settling", weight: 1, settles: true, nested: 0.1, eio: {} },
+  {
+    ...usual,
+    name: "settling on a failing disk",
+    weight: 1,
+    consumers: ["b"],
+    settles: true,
+    unsettled: 0.8,
+    nested: 0.3,
+    eio: { sync: 0.3, write: 0.1 },
+    accept: 0.25,
+    write: 0.3,
+    sync: 0.2,
+    take: 40,
+  },
   { ...usual, name: "deflated", weight: 1, compression: deflated, segmentBytes: 500, accept: 0.5 },
   { ...usual, name: "forged", weight: 1, forged: true, segmentBytes: 2_000 },
 ];
