@@ -55,11 +55,16 @@ async function main(): Promise<void> {
         peer,
       });
     }
+    // After each, so that a run that is broken off has not been for nothing.
+    keep(rows, machine);
   }
   process.stdout.write(`${tableOf(rows)}${machine}\n`);
+  if (rows.some(({ holds }) => holds === false)) process.exitCode = 1;
+}
+
+function keep(rows: readonly Row[], machine: string): void {
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, undefined, 2)}\n`);
   if (values.svg !== undefined) writeFileSync(values.svg, chart(rows, machine));
-  if (rows.some(({ holds }) => holds === false)) process.exitCode = 1;
 }
 
 /** What it is measured on, and how busy that was before. */
