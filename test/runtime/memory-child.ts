@@ -59,9 +59,11 @@ async function run(): Promise<void> {
   let done = 0;
   let failed = 0;
   for (let n = 0; n < count; n++) {
-    const since = performance.now();
+    // Of our own time: a machine with other work lets everyone wait.
+    const since = process.cpuUsage();
     exporter.send({ n, text: TEXT }, {}, (error) => (error === undefined ? done++ : failed++));
-    longestMs = Math.max(longestMs, performance.now() - since);
+    const { user, system } = process.cpuUsage(since);
+    longestMs = Math.max(longestMs, (user + system) / 1_000);
     if (n % 1_000 === 999) {
       look();
       await new Promise((resolve) => setImmediate(resolve));
