@@ -12,6 +12,11 @@ const DUTY = 9;
 /** After a failed round, the first and the longest wait before the next, in ms. */
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
+/**
+ * The longest where each attempt writes everything once more, to a new file: a disk that fails that way seldom mends
+ * itself, and is not to be worn out or filled by trying.
+ */
+const REWRITE_MAX_MS = 600_000;
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -27,14 +32,20 @@ export interface FlushPolicy {
 /** Told once: what was waited for is safe, or the reason why it never will be. */
 export type Synced = (error?: Error) => void;
 
+/** How the rounds of one kind went. */
+interface Lane {
+  failures: number;
+  notBeforeMs: number;
+}
+
 /** A log as the flusher keeps it. */
 export class Flushed {
   readonly log: Log;
   readonly policy: FlushPolicy;
   readonly #onTrouble: (trouble: Error | undefined) => void;
-  #failures = 0;
-  #settleTrouble: Error | undefined;
-  #notBeforeMs = 0;
+  readonly #writes: Lane = { failures: 0, notBeforeMs: 0 };
+  readonly #syncs: Lane = { failures: 0, notBeforeMs: 0 };
+  #syncTrouble: Error | undefined;
   /** Since when someone wants a sync of everything accepted until then, whatever it costs. */
   #wantedSinceMs: number | undefined;
   #waiting: { readonly offset: number; readonly done: Synced }[] = [];
@@ -62,15 +73,15 @@ export class Flushed {
     return this.log.unwrittenBytes > this.policy.memoryShareBytes;
   }
 
-  /** After a failure the disk is left alone for a while. */
-  isHeldBack(nowMs: number): boolean {
-    return nowMs < this.#notBeforeMs;
+  /** After a failure the disk is left alone for a while; a failed sync does not keep anything from being written. */
+  isHeldBack(nowMs: number, sync: boolean): boolean {
+    return nowMs < (sync ? this.#syncs : this.#writes).notBeforeMs;
   }
 
   /** When the log wants a write round, in the clock's elapsed ms. */
   writeAtMs(nowMs: number): number {
     const atMs = this.isOverShare ? nowMs : (this.log.writeDueMs(this.policy.writeIntervalMs) ?? NEVER);
-    return Math.max(atMs, this.#notBeforeMs);
+    return Math.max(atMs, this.#writes.notBeforeMs);
   }
 
   /**
@@ -83,7 +94,7 @@ export class Flushed {
     if (log.unsyncedBytes > 2 * policy.memoryShareBytes) wantedMs = Math.min(wantedMs, nowMs);
     let atMs = Math.max(wantedMs, allowedAtMs);
     if (this.#wantedSinceMs !== undefined) wantedMs = atMs = Math.min(wantedMs, this.#wantedSinceMs);
-    return { wantedMs, atMs: Math.max(atMs, this.#notBeforeMs) };
+    return { wantedMs, atMs: Math.max(atMs, this.#syncs.notBeforeMs) };
   }
 
   /** Calls back once everything up to `offset` is synced, or confirmed by everyone. */
@@ -104,12 +115,14 @@ export class Flushed {
     }
     // A target that cannot settle does not keep the log from its disk: that has just been synced.
     const hasFailed = trouble !== undefined && !(trouble instanceof SettleError);
-    if (sync && !hasFailed) this.#settleTrouble = trouble;
-    this.#failures = hasFailed ? this.#failures + 1 : 0;
-    const waitMs = hasFailed ? Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** (this.#failures - 1)) : 0;
-    this.#notBeforeMs = hasFailed ? clock.elapsedMs() + waitMs : 0;
-    // A write that went well says nothing of a target that could not settle: the next sync does.
-    this.#onTrouble(trouble ?? this.#settleTrouble);
+    const lane = sync ? this.#syncs : this.#writes;
+    lane.failures = hasFailed ? lane.failures + 1 : 0;
+    const mostMs = (trouble as NodeJS.ErrnoException | undefined)?.code === "EIO" ? REWRITE_MAX_MS : RETRY_MAX_MS;
+    const waitMs = hasFailed ? Math.min(mostMs, RETRY_MIN_MS * 2 ** (lane.failures - 1)) : 0;
+    lane.notBeforeMs = hasFailed ? clock.elapsedMs() + waitMs : 0;
+    if (sync) this.#syncTrouble = trouble;
+    // A write that went well says nothing of a sync that failed, nor of a target that could not settle: the next sync does.
+    this.#onTrouble(trouble ?? this.#syncTrouble);
     if (sync && !hasFailed) this.#tell((offset) => offset < upTo, undefined);
     if (this.#waiting.length > 0) this.want(clock.elapsedMs());
   }
@@ -185,9 +198,14 @@ export class Flusher {
   /** A record was appended, or something confirmed. Cheap: called for each. */
   poke(flushed: Flushed): void {
     if (flushed.running !== undefined) return; // it is looked at again when that has ended
-    const mayStart =
-      (flushed.isWanted && this.#syncing === undefined) || (this.#writing === undefined && flushed.isOverShare);
-    if (mayStart && !flushed.isHeldBack(this.#clock.elapsedMs())) return this.#lookSoon();
+    const maySync = flushed.isWanted && this.#syncing === undefined;
+    const mayWrite = this.#writing === undefined && flushed.isOverShare;
+    if (maySync || mayWrite) {
+      const nowMs = this.#clock.elapsedMs();
+      if ((maySync && !flushed.isHeldBack(nowMs, true)) || (mayWrite && !flushed.isHeldBack(nowMs, false))) {
+        return this.#lookSoon();
+      }
+    }
     // A timer alone does not suffice: it may wait for a sync that is due later, or for another log with longer intervals.
     if (flushed.isAwaited) return;
     flushed.isAwaited = true;

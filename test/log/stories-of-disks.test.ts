@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { crc32 } from "node:zlib";
 import { BLOCK_HEADER_BYTES } from "../../src/log/frame.js";
+import { type FlushPolicy, Flusher } from "../../src/log/flush.js";
 import type { Log, LogOptions } from "../../src/log/log.js";
 import { adoptOrphan } from "../../src/runtime/orphans.js";
 import { uuidText } from "../../src/record.js";
@@ -10,6 +11,8 @@ import { type Call, errno, Killed, SimDisk } from "../support/sim-disk.js";
 import { awayTarget, send, StoreRig } from "../support/store-rig.js";
 import { DEFAULT_FLUSH } from "../../src/runtime/settings.js";
 import { openLog } from "./open-log.js";
+
+const POLICY: FlushPolicy = { writeIntervalMs: 1_000, syncIntervalMs: 5_000, memoryShareBytes: 1_000_000 };
 
 function range(from: number, to: number): number[] {
   return Array.from({ length: to - from }, (_, i) => from + i);
@@ -120,6 +123,31 @@ describe("a queue on whose disk others have failed", () => {
       await log.close();
     }
   });
+
+  for (const call of ["write", "sync"] as const) {
+    it(`is not filled by its own attempts while each ${call} fails for a day, and is soon well again`, async () => {
+      const clock = new FakeClock();
+      const flusher = new Flusher(clock);
+      const log = await open({ clock, segmentBytes: 1_000_000 });
+      const flushed = flusher.add(log, POLICY, () => undefined);
+      disk.before = (what) => {
+        if (what === call) throw errno("EIO");
+      };
+      fill(log, 0, 100);
+      flusher.poke(flushed);
+
+      await clock.advance(24 * 3_600_000);
+      const files = disk.names.size;
+      disk.before = () => undefined;
+      await clock.advance(610_000);
+
+      assert.ok(files < 160, `${files} files`);
+      assert.deepEqual([log.unwrittenBytes, log.unsyncedBytes], [0, 0]);
+      assert.deepEqual(await numbersIn(log), range(0, 100));
+      await flusher.close();
+      await log.close();
+    });
+  }
 
   it("believes no length that a file cannot have, though its checksum is right (Logstash's length FFFFFFFF)", async () => {
     for (const field of [12, 16] as const) {
