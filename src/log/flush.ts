@@ -4,6 +4,7 @@
  * sync of one log does not hold back the writes of the others. What a round does is `store.ts`; this decides when.
  */
 import type { Clock, Timer } from "../clock.js";
+import { isErrno } from "../files.js";
 import { SettleError } from "./errors.js";
 import type { Log } from "./log.js";
 
@@ -117,7 +118,7 @@ export class Flushed {
     const hasFailed = trouble !== undefined && !(trouble instanceof SettleError);
     const lane = sync ? this.#syncs : this.#writes;
     lane.failures = hasFailed ? lane.failures + 1 : 0;
-    const mostMs = (trouble as NodeJS.ErrnoException | undefined)?.code === "EIO" ? REWRITE_MAX_MS : RETRY_MAX_MS;
+    const mostMs = isErrno(trouble, "EIO") ? REWRITE_MAX_MS : RETRY_MAX_MS;
     const waitMs = hasFailed ? Math.min(mostMs, RETRY_MIN_MS * 2 ** (lane.failures - 1)) : 0;
     lane.notBeforeMs = hasFailed ? clock.elapsedMs() + waitMs : 0;
     if (sync) this.#syncTrouble = trouble;
