@@ -12,7 +12,7 @@ const SKIPPED = "#8c959f";
 const HOLDS = "#2da44e";
 const MISSES = "#cf222e";
 /** Characters that fit beside a bar. */
-const MOST_TEXT = 76;
+const MOST_TEXT = 68;
 
 /** @param machine what it was measured on, as a line below the chart */
 export function chart(rows: readonly Row[], machine: string): string {
