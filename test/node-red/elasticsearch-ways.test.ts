@@ -269,7 +269,8 @@ describe("the ways to Elasticsearch, in Node-RED", function () {
   async function documents(index: string): Promise<Record<string, unknown>[]> {
     await server.request("POST", `/${index}/_refresh`);
     const { status, body } = await server.request("POST", `/${index}/_search`, { size: 100 });
-    if (status === 404) return [];
+    // Not there yet, or its shards are still being made.
+    if (status !== 200) return [];
     return (body as { hits: { hits: { _source: Record<string, unknown> }[] } }).hits.hits.map(({ _source }) => _source);
   }
 });

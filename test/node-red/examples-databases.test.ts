@@ -105,7 +105,8 @@ describe("the example flows with a database", function () {
   async function first(index: string): Promise<Document | undefined> {
     await elastic.request("POST", `/${index}/_refresh`);
     const { status, body } = await elastic.request("POST", `/${index}/_search`, { size: 1 });
-    if (status === 404) return undefined;
+    // Not there yet, or its shards are still being made.
+    if (status !== 200) return undefined;
     return (body as { hits: { hits: { _source: Document }[] } }).hits.hits[0]?._source;
   }
 });
