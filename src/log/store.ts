@@ -49,6 +49,12 @@ export interface Queue {
 /** Errors after which the very same bytes may be written later. After any other the segment is left for good. */
 const MAY_CONTINUE = ["ENOSPC", "EDQUOT", "EAGAIN", "EINTR", "EMFILE", "ENFILE"];
 
+/**
+ * Each turn of a busy event loop may take a second: a round that waits for one turn after every block would take minutes.
+ * They are some ms of work for libuv's threads, behind which others wait no longer than that.
+ */
+const PACKED_AT_ONCE = 16;
+
 interface Round {
   readonly blocks: readonly TailBlock[];
   /** When the oldest of their records was accepted: from then on runs the time in which it is synced. */
@@ -146,7 +152,10 @@ export class Store {
       if (changes.size === 0 || this.#folder.count === 0 || this.#onlyUnlink()) return;
     }
     const packed: PackedBlock[] = [];
-    for (const { kept } of blocks) packed.push(await packRecords(kept, compression));
+    for (let i = 0; i < blocks.length; i += PACKED_AT_ONCE) {
+      const some = blocks.slice(i, i + PACKED_AT_ONCE);
+      packed.push(...(await Promise.all(some.map(({ kept }) => packRecords(kept, compression)))));
+    }
     const bytes = packed.reduce((sum, { stored }) => sum + stored.length, 0);
     if (this.#writer !== undefined && this.#writer.end + bytes > this.#o.segmentBytes) await this.#seal();
     let writer = this.#writer;
