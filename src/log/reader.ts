@@ -113,7 +113,7 @@ export class LogReader implements BlockSource {
     if (stream === undefined) {
       const told = (): Promise<Predecessor | undefined> => this.#toldOf(segment);
       const damage = new DamageWatch(segment, told, (where, range) => this.#list.onDamage(where, range));
-      stream = new Stream(new SegmentReader(segment, this.#files, this.#compression), damage);
+      stream = new Stream(new SegmentReader(segment, this.#files, this.#compression, true), damage);
       this.#streams.set(segment, stream);
     }
     if (await stream.advanceTo(offset, this.#lowestWanted)) return stream.peeked;

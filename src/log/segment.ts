@@ -187,16 +187,21 @@ export class SegmentReader {
   readonly #files: Files;
   readonly #compression: Compression;
   #file: OpenFile | undefined;
+  readonly #isForward: boolean;
+  /** What windows are read into, one after the other. */
+  #buffer: Buffer = Buffer.alloc(0);
   #window: Buffer = Buffer.alloc(0);
   #windowAt = 0;
   #position = 0;
   /** Ranges without a valid block, as found so far. */
   readonly bad: Range[] = [];
 
-  constructor(segment: Segment, files: Files, compression: Compression) {
+  /** @param isForward each body is asked for before the next block is, so that all can be read into one buffer */
+  constructor(segment: Segment, files: Files, compression: Compression, isForward = false) {
     this.segment = segment;
     this.#files = files;
     this.#compression = compression;
+    this.#isForward = isForward;
   }
 
   /** The header bytes, fewer when the file is shorter. */
@@ -254,7 +259,9 @@ export class SegmentReader {
     if (from >= 0 && from + length <= this.#window.length) return this.#window.subarray(from, from + length);
     this.#file ??= await this.#files.open(this.segment.path);
     const wanted = Math.min(Math.max(length, WINDOW_BYTES), Math.max(0, this.segment.size - position));
-    const buffer = Buffer.allocUnsafe(wanted);
+    if (!this.#isForward || this.#buffer.length < wanted) this.#buffer = Buffer.allocUnsafe(wanted);
+    const buffer = this.#buffer.subarray(0, wanted);
+    this.#window = buffer.subarray(0, 0); // a read that fails may have overwritten what it held
     const found = await this.#file.read(buffer, position);
     this.#window = buffer.subarray(0, found);
     this.#windowAt = position;
@@ -264,7 +271,7 @@ export class SegmentReader {
   async close(): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
-    this.#window = Buffer.alloc(0);
+    this.#buffer = this.#window = Buffer.alloc(0);
     await file?.close();
   }
 }
