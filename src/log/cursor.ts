@@ -24,6 +24,14 @@ export function unconfirmedIn({ offset, ranges }: Cursor, from: number, to: numb
   return start >= to ? 0 : to - start - RangeSet.of(ranges).countIn(start, to);
 }
 
+/** The same with everything below `offset` confirmed, and beyond it what is confirmed without a gap. */
+export function movedTo(cursor: Cursor, offset: number): Cursor {
+  const confirmed = RangeSet.of(cursor.ranges);
+  const lowest = confirmed.firstGap(Math.max(offset, cursor.offset));
+  confirmed.removeBelow(lowest);
+  return { ...cursor, offset: lowest, ranges: [...confirmed] };
+}
+
 /** How far each consumer is, by its id. */
 export type Cursors = ReadonlyMap<string, Cursor>;
 

@@ -7,22 +7,24 @@ import { BLOCK_KINDS, type BlockHeader } from "./frame.js";
 import { type Range, RangeSet } from "./ranges.js";
 import type { Segment } from "./segment.js";
 
+export interface ProofSources {
+  told(): Promise<Predecessor | undefined>;
+  /** The highest `syncedTo` of all its blocks. */
+  syncedTo(): Promise<number>;
+}
+
 export class DamageWatch {
   readonly #segment: Segment;
-  /** What the successor of the segment noted of it. */
-  readonly #told: () => Promise<Predecessor | undefined>;
+  /** What the successor of the segment noted of it, and what its own blocks tell further behind. */
+  readonly #sources: ProofSources;
   readonly #onDamage: (range: Range) => void;
   /** How many of the bad ranges were judged already. */
   #judged = 0;
   #syncedTo = 0;
 
-  constructor(
-    segment: Segment,
-    told: () => Promise<Predecessor | undefined>,
-    onDamage: (segment: Segment, range: Range) => void,
-  ) {
+  constructor(segment: Segment, sources: ProofSources, onDamage: (segment: Segment, range: Range) => void) {
     this.#segment = segment;
-    this.#told = told;
+    this.#sources = sources;
     this.#onDamage = (range) => onDamage(segment, range);
   }
 
@@ -37,7 +39,7 @@ export class DamageWatch {
     const isEnd = next === undefined;
     if (isEnd ? segment.growing : next.kind !== BLOCK_KINDS.records) return;
     if (this.#judged === bad.length && !(isEnd && !segment.judged) && segment.provenLength <= segment.size) return;
-    if (!segment.judged) await this.#judge();
+    if (!segment.judged) await this.#judge(isEnd);
     segment.provenLength = Math.max(segment.provenLength, this.#syncedTo);
     const missing = isEnd ? [{ from: segment.size, to: Number.POSITIVE_INFINITY }] : [];
     const isWanted = isEnd || next.origin > lowestWanted;
@@ -50,8 +52,10 @@ export class DamageWatch {
     this.#tell({ from: range.from, to: Math.min(range.to, this.#segment.size) }, range.to);
   }
 
-  async #judge(): Promise<void> {
-    const told = await this.#told();
+  async #judge(isEnd: boolean): Promise<void> {
+    const told = await this.#sources.told();
+    // A block that has not been passed yet may tell more: after damage, which is rare, they are all looked at.
+    if (!isEnd) this.#syncedTo = Math.max(this.#syncedTo, await this.#sources.syncedTo());
     this.#segment.provenLength = told?.provenLength ?? 0;
     this.#segment.knownBad = [...this.#segment.knownBad, ...(told?.badRanges ?? [])];
     this.#segment.judged = true;

@@ -111,8 +111,8 @@ export class LogReader implements BlockSource {
   async #peek(segment: Segment, offset: number): Promise<RecordBlock | undefined> {
     let stream = this.#streams.get(segment);
     if (stream === undefined) {
-      const told = (): Promise<Predecessor | undefined> => this.#toldOf(segment);
-      const damage = new DamageWatch(segment, told, (where, range) => this.#list.onDamage(where, range));
+      const sources = { told: () => this.#toldOf(segment), syncedTo: () => this.#syncedToOf(segment) };
+      const damage = new DamageWatch(segment, sources, (where, range) => this.#list.onDamage(where, range));
       stream = new Stream(new SegmentReader(segment, this.#files, this.#compression, true), damage);
       this.#streams.set(segment, stream);
     }
@@ -156,6 +156,19 @@ export class LogReader implements BlockSource {
     } finally {
       await reader.close();
     }
+  }
+
+  async #syncedToOf(segment: Segment): Promise<number> {
+    const reader = new SegmentReader(segment, this.#files, this.#compression);
+    let syncedTo = 0;
+    try {
+      for (let found = await reader.next(); found !== undefined; found = await reader.next()) {
+        syncedTo = Math.max(syncedTo, found.header.syncedTo);
+      }
+    } finally {
+      await reader.close();
+    }
+    return syncedTo;
   }
 
   /** Forgets where it stands and lets go of its files. */

@@ -3,7 +3,7 @@
  * each stands, and what all of them together have done with. What a single one does is `consumer.ts`.
  */
 import { type ConsumerLog, LogConsumer } from "./consumer.js";
-import { type Cursor, type Cursors, unconfirmedIn } from "./cursor.js";
+import { type Cursor, type Cursors, movedTo, unconfirmedIn } from "./cursor.js";
 import { DoneByAll, SettledByAll } from "./done.js";
 import type { LogReader } from "./reader.js";
 import type { Segment } from "./segment.js";
@@ -151,7 +151,7 @@ export class Readership {
     for (const [id, cursor] of this.#orphans) {
       if (cursor.offset >= end) continue;
       dropped += unconfirmedIn(cursor, cursor.offset, end);
-      this.#orphans.set(id, { ...cursor, offset: end, ranges: cursor.ranges.filter(({ to }) => to > end) });
+      this.#orphans.set(id, movedTo(cursor, end));
     }
     return dropped;
   }

@@ -7,6 +7,7 @@ import type { Clock } from "../../src/clock.js";
 import type { LogConsumer } from "../../src/log/consumer.js";
 import type { RecordBlock } from "../../src/log/block.js";
 import { RecordBlock as Block } from "../../src/log/block.js";
+import { isErrno } from "../../src/files.js";
 import { StorageError } from "../../src/log/errors.js";
 import { Log } from "../../src/log/log.js";
 import type { Loss } from "../../src/log/recovery.js";
@@ -93,6 +94,13 @@ interface Life {
   /** A round had failed: what it left unproven stays so. */
   hadTrouble: boolean;
   isClosed: boolean;
+  /** The process ends by itself, but the machine goes on: no power is cut while it writes its last. */
+  isExiting: boolean;
+}
+
+/** False when torn bytes may have held the cursor of this consumer: then it begins before them. */
+function isPlaced({ found }: Log, id: string): boolean {
+  return found.cursors.has(id) || found.newcomerOffset === found.nextOffset;
 }
 
 /** The number that a record carries. */
@@ -197,8 +205,12 @@ export class Explorer {
       isReadOnly: false,
       hadTrouble: false,
       isClosed: false,
+      isExiting: false,
     };
-    for (const id of present) await this.#begin(life, id);
+    for (const id of present) {
+      if (!isPlaced(log, id)) oracle.mayGetOlder(id);
+      await this.#begin(life, id);
+    }
     disk.before = (call, _disk, writing) => {
       if (call !== "read") this.#picture(life, writing);
       if (life.isReadOnly && call !== "read" && call !== "sync" && call !== "syncFolder") throw errno("EROFS");
@@ -211,11 +223,16 @@ export class Explorer {
       const count = oracle.count;
       life.isClosed = await this.#attempt(() => log.close());
       if (life.isClosed) oracle.wrote(count, true);
+      this.#picture(life, undefined);
+    } else if (this.#chance(0.4)) {
+      await this.#exit(life);
+    } else {
+      this.#picture(life, undefined);
     }
-    this.#picture(life, undefined);
     disk.before = () => undefined;
     await this.#attempt(() => log.close());
-    if (disk.openFiles > 0) throw new Violation(`${disk.openFiles} files are still open after close`);
+    if (disk.openFiles > 0 && !life.isExiting)
+      throw new Violation(`${disk.openFiles} files are still open after close`);
     for (const image of life.images) await this.#crashed(scenario, image, depth);
   }
 
@@ -242,6 +259,27 @@ export class Explorer {
     };
   }
 
+  /** The process ends with an exception, maybe in the middle of a round, and writes what is in memory. */
+  async #exit(life: Life): Promise<void> {
+    const { log, oracle, scenario } = life;
+    const rounds = [() => Promise.resolve(), () => log.write(), () => log.sync(), () => log.close()];
+    // A close that a full disk makes fail leaves nothing open that could be written to.
+    const mayFail =
+      life.disk.capacity < Number.POSITIVE_INFINITY || life.isReadOnly || scenario.eio.write !== undefined;
+    const round = this.#attempt(rounds[this.#pick(mayFail ? 3 : 4)]!);
+    for (let i = this.#pick(30); i > 0; i--) await Promise.resolve();
+    life.isExiting = true;
+    try {
+      log.writeNow();
+      oracle.wrote(oracle.count, false);
+    } catch (error) {
+      if (!isErrno(error, "EIO", "ENOSPC", "EROFS")) throw error;
+    }
+    this.#picture(life, undefined);
+    life.disk.before = () => undefined;
+    await round;
+  }
+
   /** Keeps what the disk may look like if the world ended now. */
   #picture(life: Life, writing: Writing | undefined): void {
     this.#note(life);
@@ -249,7 +287,7 @@ export class Explorer {
     const closed = life.isClosed && !life.hadTrouble;
     const many = depth === 0 ? 6 : 1;
     for (let i = 0; i < many; i++) {
-      const kill = this.#chance(0.3);
+      const kill = life.isExiting || this.#chance(0.3);
       const image = kill ? disk.afterKill() : disk.afterPowerCut(this.#random, this.#options.profile);
       const harmed = this.#chance(0.15);
       images.push({ disk: image, oracle: oracle.copy(), crash: kill ? "kill" : "power", harmed, closed });
@@ -291,17 +329,18 @@ export class Explorer {
   }
 
   async #step(life: Life): Promise<void> {
-    const { log, oracle, disk, scenario } = life;
+    const { log, oracle, disk, scenario, present } = life;
     const round = async (action: () => Promise<void>): Promise<boolean> => {
       const isDone = await this.#attempt(action);
       life.hadTrouble ||= !isDone;
       return isDone;
     };
-    const { accept, write, sync, full, readOnly, members } = scenario;
+    const { accept, write, sync, full, readOnly, members, drops } = scenario;
     if (this.#chance(full)) disk.capacity = disk.usedBytes + this.#pick(300);
     else if (this.#chance(Math.max(0.02, full / 2))) disk.capacity = Number.POSITIVE_INFINITY;
     if (this.#chance(life.isReadOnly ? 0.3 : readOnly)) life.isReadOnly = !life.isReadOnly;
     if (members && this.#chance(0.15)) await this.#comeOrGo(life);
+    if (this.#chance(drops) && present.size > 0) this.#drop(life);
     const dice = this.#random();
     const count = oracle.count;
     if (dice < accept) {
@@ -317,6 +356,55 @@ export class Explorer {
       await this.#attempt(() => this.#consume(life));
     }
     this.#note(life);
+    this.#checkBacklog(life);
+  }
+
+  /** A budget is full: of the whole log, of its memory, or of one consumer. What is given up is counted, all of it. */
+  #drop({ log, oracle, offsets, present, depth }: Life): void {
+    const known = [...present, ...log.orphans.keys()].filter((id) => oracle.has(id));
+    let dropped = 0;
+    const giveUp = (id: string, isGone: (offset: number) => boolean): void => {
+      for (const [n, offset] of offsets) {
+        if (!oracle.waitsFor(id, n) || !isGone(offset)) continue;
+        oracle.confirmed(id, n, true);
+        dropped++;
+      }
+    };
+    let counted: number;
+    const way = this.#pick(3);
+    // Nothing shows what leaves memory for an orphan, nor where its records of an earlier life stand.
+    if (log.orphans.size > 0 && (way === 1 || depth > 0)) return;
+    if (way === 0) {
+      const end = log.lowestOffset + 1 + this.#pick(log.backlogRecords + 1);
+      counted = log.dropBelow(end);
+      for (const id of known) giveUp(id, (offset) => offset < end);
+    } else if (way === 1) {
+      counted = log.dropOldestInMemory() ?? 0;
+      for (const id of known) giveUp(id, (offset) => log.consumer(id).isConfirmed(offset));
+    } else {
+      const id = [...present][this.#pick(present.size)]!;
+      const consumer = log.consumer(id);
+      const end = Math.min(log.nextOffset, consumer.offset + 1 + this.#pick(5));
+      const before = consumer.dropped;
+      counted = consumer.drop(consumer.offset, end);
+      if (consumer.dropped !== before + counted) throw new Violation(`${id} says that other records were dropped`);
+      giveUp(id, (offset) => offset < end);
+    }
+    // Offsets that a crash has left without a record count as well.
+    if (depth === 0 ? counted !== dropped : counted < dropped) {
+      throw new Violation(`${dropped} records were given up, and ${counted} counted`);
+    }
+  }
+
+  /** What was accepted and neither confirmed nor given up is the backlog: in a first life, to the record. */
+  #checkBacklog({ log, oracle, present, depth }: Life): void {
+    if (depth > 0) return;
+    for (const id of present) {
+      const waiting = oracle.countWaiting(id);
+      const { records } = log.consumer(id).backlog();
+      if (records !== waiting)
+        throw new Violation(`${waiting} records wait for ${id}, and its backlog says ${records}`);
+    }
   }
 
   async #comeOrGo(life: Life): Promise<void> {
@@ -327,9 +415,13 @@ export class Explorer {
       log.removeConsumer(id);
       oracle.removeConsumer(id);
       present.delete(id);
-    } else if (!present.has(id)) {
+    } else if (present.has(id)) {
+      log.releaseConsumer(id);
+      present.delete(id);
+    } else {
       log.addConsumer(id);
       oracle.addConsumer(id);
+      if (!isPlaced(log, id)) oracle.mayGetOlder(id);
       present.add(id);
       await this.#attempt(() => this.#begin(life, id));
     }
@@ -378,8 +470,7 @@ export class Explorer {
     if (disk.changes !== changes) throw new Violation("opening changed the disk");
     if (aftermath === undefined) oracle.checkShared(found);
     for (const [id, numbers] of found) {
-      const isPlaced = log.found.cursors.has(id) || log.found.newcomerOffset === log.nextOffset;
-      missing.push(...oracle.check(id, numbers, crash, aftermath, isPlaced));
+      missing.push(...oracle.check(id, numbers, crash, aftermath, isPlaced(log, id)));
       oracle.nextLife(id, numbers, crash);
       const { records, bytes } = log.consumer(id).backlog();
       if (records < numbers.length || (numbers.length === 0 && (records > 0 || bytes > 0))) {

@@ -534,6 +534,38 @@ export const MUTANTS: readonly PlantedFault[] = [
   ),
   fault(28, "close-proves-nothing", edit("log.ts", "        await this.#store.proveTail();\n", "")),
   fault(
+    30,
+    "exit-writes-a-block",
+    edit("store.ts", "const packed = blocks.map(({ kept }) =>", "const packed = blocks.slice(0, 1).map(({ kept }) =>"),
+  ),
+  {
+    ...on(
+      "full budgets",
+      fault(
+        31,
+        "dropped-into-a-range",
+        edit(
+          "readership.ts",
+          "this.#orphans.set(id, movedTo(cursor, end));",
+          "this.#orphans.set(id, { ...cursor, offset: end, ranges: cursor.ranges.filter(({ to }) => to > end) });",
+        ),
+      ),
+    ),
+    states: 150_000,
+  },
+  on(
+    "full budgets",
+    fault(
+      31,
+      "dropped-uncounted",
+      edit(
+        "readership.ts",
+        "for (const consumer of this.#consumers.values()) dropped += consumer.drop(from, to);",
+        "for (const consumer of this.#consumers.values()) dropped = consumer.drop(from, to);",
+      ),
+    ),
+  ),
+  fault(
     29,
     "handles-kept",
     edit("reader.ts", "    for (const stream of streams) await stream.close();\n", "    void streams;\n"),

@@ -34,6 +34,7 @@ interface Known {
 
 export class Oracle {
   count = 0;
+
   /** A full disk made the log delete before the cursors were durable: a later life may take that for a loss. */
   freedFirst = false;
   readonly #known = new Map<string, Known>();
@@ -64,6 +65,11 @@ export class Oracle {
     this.#known.set(id, { flags: new Uint8Array(Oracle.#most), since });
   }
 
+  /** Nobody knows where it stood. */
+  mayGetOlder(id: string): void {
+    this.#known.get(id)!.since = 0;
+  }
+
   removeConsumer(id: string): void {
     this.#known.delete(id);
     this.#removed.add(id);
@@ -83,6 +89,17 @@ export class Oracle {
   confirmed(id: string, n: number, settled: boolean): void {
     const { flags } = this.#known.get(id)!;
     flags[n]! |= settled ? CONFIRMED | SETTLED : CONFIRMED;
+  }
+
+  /** It was accepted for this consumer, which has not confirmed it. */
+  waitsFor(id: string, n: number): boolean {
+    return (this.#known.get(id)!.flags[n]! & (BORN | CONFIRMED | GONE)) === BORN;
+  }
+
+  countWaiting(id: string): number {
+    let waiting = 0;
+    for (let n = 0; n < this.count; n++) if (this.waitsFor(id, n)) waiting++;
+    return waiting;
   }
 
   settled(id: string): void {

@@ -26,6 +26,8 @@ export interface Scenario {
   readonly settles: boolean;
   /** Chance that it cannot in all of the first life; in the others it fails now and then. */
   readonly unsettled: number;
+  /** Chance, each step, that a budget is full and something is given up. */
+  readonly drops: number;
   /** Payloads that look like blocks. */
   readonly forged: boolean;
   /** Chance that a crash of the first life is followed by a life that crashes as well. */
@@ -69,6 +71,7 @@ const usual: Scenario = {
   members: false,
   settles: false,
   unsettled: 0,
+  drops: 0,
   forged: false,
   nested: 0.06,
   accept: 0.4,
@@ -119,6 +122,7 @@ export const SCENARIOS: readonly Scenario[] = [
     sync: 0.2,
     take: 40,
   },
+  { ...usual, name: "full budgets", weight: 1, drops: 0.15, accept: 0.5, members: true, segmentBytes: 400 },
   { ...usual, name: "deflated", weight: 1, compression: deflated, segmentBytes: 500, accept: 0.5 },
   { ...usual, name: "forged", weight: 1, forged: true, segmentBytes: 2_000 },
 ];
