@@ -47,6 +47,8 @@ describe("a power cut", function () {
       chaosFlow({ exporter: subject.exporter, witnessPort: port, messagesPerSecond, runtime: { folder: queue } });
     nodeRed = await startNodeRed("5", { flows: flow(500) });
     const ledger = new Ledger();
+    const check = (): ReturnType<Ledger["check"]> =>
+      ledger.check(withoutTorn(subject.arrived(), ledger.lives), subject);
 
     for (const away of ["never", "at the end", "all the time"]) {
       if (away === "all the time") await subject.hold(0);
@@ -62,10 +64,10 @@ describe("a power cut", function () {
       if (away !== "all the time") await nodeRed.restart();
     }
     await restartWithoutSource(nodeRed, flow(500));
-    let verdict = await ledger.check(subject.arrived(), subject);
+    let verdict = await check();
     await until(
       "everything that was synced",
-      async () => (verdict = await ledger.check(subject.arrived(), subject)).violations.length === 0,
+      async () => (verdict = await check()).violations.length === 0,
       60_000,
     ).catch(() => undefined); // the assertion below says what is missing
 
@@ -74,6 +76,25 @@ describe("a power cut", function () {
     process.stdout.write(`    3 power cuts, ${verdict.checked} records checked, ${verdict.arrived} arrived\n`);
   });
 });
+
+/**
+ * A line of a record that was delivered at once, and so never in the log, is lost with a cut that comes before the sync
+ * of its file. Of what is left of it nobody can tell whose it was, so it stays: at most one such line for each cut.
+ */
+async function* withoutTorn(arrived: AsyncIterable<unknown>, cuts: number): AsyncIterable<unknown> {
+  let torn = 0;
+  for await (const value of arrived) {
+    if (typeof value === "string" && isTorn(value) && ++torn <= cuts) continue;
+    yield value;
+  }
+}
+
+/** The beginning of a record of the source, or NULs where the disk kept the length and lost the bytes. */
+function isTorn(line: string): boolean {
+  return line.includes("\0") || BEGINNING.startsWith(line.slice(0, BEGINNING.length));
+}
+
+const BEGINNING = '{"n":';
 
 async function restartWithoutSource(nodeRed: NodeRed, flow: ReturnType<typeof chaosFlow>): Promise<void> {
   await writeFile(join(nodeRed.userDir, "flows.json"), JSON.stringify(withoutSource(flow)));
