@@ -56,7 +56,7 @@ export function chain(name: string, ...nodes: readonly Part[]): Flow {
     },
     { id: `ok-${name}`, type: "http response", z: "tab", wires: [] },
     { id: `from-${name}`, type: "bench-source", z: "tab", wires: [ids.slice(0, 1)] },
-    ...nodes.map((node, i) => ({ wires: [ids.slice(i + 1, i + 2)], ...node, id: ids[i]!, z: "tab" }) as FlowNode),
+    ...nodes.map((node, i) => ({ wires: [ids.slice(i + 1, i + 2)], ...node, id: ids[i]!, z: "tab" })),
   ];
 }
 
