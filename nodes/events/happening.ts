@@ -56,6 +56,10 @@ export function happeningOf(event: RuntimeEvent): Happening | undefined {
       return { group: "losses", kind: "torn", queue: event.log, details: { bytes: event.bytes } };
     case "foreign":
       return { group: "losses", kind: "foreign", queue: event.log, details: { path: event.path } };
+    case "restored": {
+      const { files, records } = event;
+      return { group: "losses", kind: "restored", queue: event.log, details: { files, records } };
+    }
     case "delivery": {
       const found = deliveryHappening(event.event);
       return found === undefined ? undefined : { ...found, queue: event.log, exporter: event.member };

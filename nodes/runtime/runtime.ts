@@ -152,6 +152,8 @@ function eventText(RED: NodeAPI, event: RuntimeEvent): string | undefined {
       return RED._("event.torn", { log: event.log, bytes: event.bytes });
     case "foreign":
       return RED._("event.foreign", { log: event.log, path: event.path });
+    case "restored":
+      return RED._("event.restored", { log: event.log, files: event.files, records: event.records });
     case "unreadable":
       return RED._("event.unreadable", { log: event.log, message: event.message });
     case "deadLetterTrouble":

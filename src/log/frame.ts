@@ -43,7 +43,14 @@ export interface SegmentHeader extends SegmentName {
   readonly createdMs: number;
   /** Its first round repeats what its predecessors could not prove, so these may reach beyond its base. */
   readonly carries: boolean;
+  /**
+   * Which time of the log it is of: the same in all files from one that was made when there was no other, to when there
+   * is none again. {@link UNKNOWN_GENERATION} in files of versions that did not note it.
+   */
+  readonly generation: number;
 }
+
+export const UNKNOWN_GENERATION = 0;
 
 /** Flag bit of a segment. The other bits are reserved and zero. */
 const FLAG_CARRIES = 1;
@@ -58,6 +65,7 @@ export function encodeSegmentHeader(header: Omit<SegmentHeader, "version">): Buf
   bytes.writeUIntLE(header.base, 28, 6);
   bytes.writeUIntLE(header.sequence, 34, 6);
   bytes.writeUIntLE(Math.max(0, Math.floor(header.createdMs)), 40, 6);
+  bytes.writeUInt32LE(header.generation, 46);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, 60)), 60);
   return bytes;
 }
@@ -74,6 +82,7 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | undefined {
     base: bytes.readUIntLE(28, 6),
     sequence: bytes.readUIntLE(34, 6),
     createdMs: bytes.readUIntLE(40, 6),
+    generation: bytes.readUInt32LE(46),
   };
 }
 

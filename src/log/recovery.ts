@@ -5,27 +5,21 @@
  */
 import type { Files } from "../files.js";
 import type { RecordBlock } from "./block.js";
-import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
+import { type Cursor, type Cursors, isConfirmedBy } from "./cursor.js";
 import {
-  type Cursor,
-  type Cursors,
-  decodeCursorChanges,
-  decodeSnapshot,
-  isConfirmedBy,
-  type Snapshot,
-} from "./cursor.js";
-import {
-  BLOCK_KINDS,
   decodeSegmentHeader,
   FORMAT_VERSION,
   parseSegmentName,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
   type SegmentName,
+  UNKNOWN_GENERATION,
 } from "./frame.js";
-import { type Range, RangeSet } from "./ranges.js";
-import { type FoundBlock, type Segment, SegmentReader, unpackRecords } from "./segment.js";
+import { RangeSet } from "./ranges.js";
+import { mainGeneration, type Restored, takeBack } from "./restored.js";
+import { cursorsIn, decodeRecords, inOrder, type Scan, scanNewest, toldLength } from "./scan.js";
+import type { Segment } from "./segment.js";
 
 /** Written by a version of this package that is newer than this one. Nothing was changed. */
 export class NewerFormatError extends Error {
@@ -47,6 +41,10 @@ export interface Recovered {
   readonly logId: Buffer;
   /** Files of this log, in order. */
   readonly segments: readonly Segment[];
+  /** Files of another time of this log, that somebody has brought back. */
+  readonly restored: Restored;
+  /** What files of the log tell of the time that they are of; undefined when none does. */
+  readonly generation: number | undefined;
   /** Files of another log, copied in by someone: left alone. */
   readonly foreign: readonly string[];
   readonly nextSequence: number;
@@ -59,48 +57,6 @@ export interface Recovered {
   readonly losses: readonly Loss[];
   /** Bytes at the end of what was never synced: no loss of anything promised. */
   readonly tornBytes: number;
-}
-
-interface Scan {
-  readonly segment: Segment;
-  readonly snapshot: Snapshot | undefined;
-  /** Cursor changes in order, with the place they stood. */
-  readonly changes: readonly ReadonlyMap<string, Cursor | null>[];
-  readonly records: readonly { readonly position: number; readonly block: FoundBlock }[];
-  readonly bad: Range[];
-  /** The highest `syncedTo` that a block of this file tells, and the highest of those behind the snapshot. */
-  readonly syncedTo: number;
-  readonly laterSyncedTo: number;
-}
-
-async function scan(segment: Segment, files: Files, compression: Compression): Promise<Scan> {
-  const reader = new SegmentReader(segment, files, compression);
-  let snapshot: Snapshot | undefined;
-  const changes: Map<string, Cursor | null>[] = [];
-  const records: { position: number; block: FoundBlock }[] = [];
-  const bad: Range[] = [];
-  let syncedTo = 0;
-  let laterSyncedTo = 0;
-  try {
-    for (let block = await reader.next(); block !== undefined; block = await reader.next()) {
-      const { header, position } = block;
-      syncedTo = Math.max(syncedTo, header.syncedTo);
-      if (position > SEGMENT_HEADER_BYTES) laterSyncedTo = Math.max(laterSyncedTo, header.syncedTo);
-      try {
-        if (header.kind === BLOCK_KINDS.snapshot) snapshot = decodeSnapshot(await block.body());
-        else if (header.kind === BLOCK_KINDS.cursors) changes.push(decodeCursorChanges(await block.body()));
-        else if (header.kind === BLOCK_KINDS.records) records.push({ position, block });
-      } catch (error) {
-        if (!(error instanceof BytesError)) throw error;
-        bad.push({ from: position, to: position + 1 }); // the crc held, the content did not: as good as damaged
-      }
-    }
-    bad.push(...reader.bad);
-  } finally {
-    await reader.close();
-  }
-  bad.sort((a, b) => a.from - b.from);
-  return { segment, snapshot, changes, records, bad, syncedTo, laterSyncedTo };
 }
 
 /** How many header reads are under way at once: few, since libuv has four threads for everyone. */
@@ -143,25 +99,6 @@ function ownerOf(headers: readonly (SegmentHeader | undefined)[], expected: Buff
   return best?.id ?? expected;
 }
 
-/** The segments whose blocks decide: the newest, and older ones as long as these cannot speak for themselves. */
-async function scanNewest(segments: readonly Segment[], files: Files, compression: Compression): Promise<Scan[]> {
-  const scans: Scan[] = [];
-  for (let i = segments.length - 1; i >= 0; i--) {
-    const found = await scan(segments[i]!, files, compression);
-    const isProven = found.laterSyncedTo > 0 || toldLength(found, scans[0]) > 0;
-    scans.unshift(found);
-    // A file whose first round repeats others is trusted alone only once it is told that this round was synced.
-    if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;
-  }
-  return scans;
-}
-
-/** How much of a file its successor knows to have been synced. */
-function toldLength(found: Scan, successor: Scan | undefined): number {
-  const told = successor?.snapshot?.predecessor;
-  return told?.epoch === found.segment.epoch ? told.provenLength : 0;
-}
-
 /**
  * The records above what each file proves, and whatever else lies behind the first of these, so that memory holds an
  * unbroken end of the log. Each offset once, in order, still with the ids of their blocks.
@@ -189,24 +126,6 @@ async function collectCarried(scans: readonly Scan[], isDone: (offset: number) =
     }
   }
   return inOrder(pieces);
-}
-
-async function decodeRecords({ body, header }: FoundBlock): Promise<RecordBlock> {
-  return unpackRecords(await body(), header).measure();
-}
-
-/** Sorts blocks by offset, cutting those that interleave. */
-function inOrder(pieces: RecordBlock[]): RecordBlock[] {
-  pieces.sort((a, b) => a.first - b.first);
-  for (let i = 0; i + 1 < pieces.length; i++) {
-    const [piece, next] = [pieces[i]!, pieces[i + 1]!];
-    if (piece.last < next.first) continue;
-    const before = piece.without((offset) => offset >= next.first).measure();
-    const after = piece.without((offset) => offset < next.first).measure();
-    pieces.splice(i, 2, before, next, after);
-    pieces.sort((a, b) => a.first - b.first);
-  }
-  return pieces;
 }
 
 /**
@@ -237,18 +156,24 @@ export async function recover(
   }
   const logId = ownerOf(headers, expectedId);
   const isForeign = (i: number): boolean => headers[i]?.logId.equals(logId) === false;
+  const generation = mainGeneration(
+    all.map(({ size }, i) => ({ size, header: isForeign(i) ? undefined : headers[i] })),
+  );
   const segments: Segment[] = [];
+  const others: (Segment & { readonly generation: number })[] = [];
   all.forEach((file, i) => {
     if (isForeign(i)) return;
     // A header that cannot be read might have said that its file repeats others.
     const carries = headers[i]?.carries ?? true;
     const unknown = { end: undefined, provenLength: 0, judged: false, knownBad: [], growing: false };
-    segments.push({ ...file, carries, ...unknown });
+    const own = headers[i]?.generation ?? UNKNOWN_GENERATION;
+    if (own === UNKNOWN_GENERATION || own === generation) segments.push({ ...file, carries, ...unknown });
+    else others.push({ ...file, carries, ...unknown, generation: own });
   });
   const foreign = all.filter((_, i) => isForeign(i)).map(({ path }) => path);
 
   const scans = await scanNewest(segments, files, compression);
-  const cursors = new Map<string, Cursor>();
+  const cursors = cursorsIn(scans);
   let nextOffset = 0;
   let tornBytes = 0;
   scans.forEach((found, i) => {
@@ -264,16 +189,6 @@ export async function recover(
     }
     nextOffset = Math.max(nextOffset, found.records.length > 0 ? segment.end : 0, snapshot?.nextOffset ?? 0);
     for (const { from, to } of found.bad) tornBytes += Math.max(0, to - Math.max(from, segment.provenLength));
-    if (snapshot !== undefined) {
-      cursors.clear();
-      for (const [id, cursor] of snapshot.cursors) cursors.set(id, cursor);
-    }
-    for (const changes of found.changes) {
-      for (const [id, cursor] of changes) {
-        if (cursor === null) cursors.delete(id);
-        else cursors.set(id, cursor);
-      }
-    }
   });
   for (const { base } of segments) nextOffset = Math.max(nextOffset, base);
   for (const { offset, ranges } of cursors.values()) nextOffset = Math.max(nextOffset, offset, ranges.at(-1)?.to ?? 0);
@@ -289,15 +204,20 @@ export async function recover(
   // A consumer that no cursor names may need what all the named ones have done.
   const carried = await collectCarried(scans, (offset) => offset < newcomerOffset && isDone(offset));
 
+  const places = scans.length === segments.length ? passHoles(cursors, scans, nextOffset) : cursors;
+  const back = await takeBack(others, { cursors: places, nextOffset, newcomerOffset }, files, compression);
+
   return {
     logId,
+    generation,
     segments,
+    restored: back.restored,
     foreign,
     nextSequence: (segments.at(-1)?.sequence ?? 0) + 1,
-    nextOffset,
-    cursors: scans.length === segments.length ? passHoles(cursors, scans, nextOffset) : cursors,
-    newcomerOffset,
-    carried,
+    nextOffset: back.nextOffset,
+    cursors: back.cursors,
+    newcomerOffset: back.newcomerOffset,
+    carried: [...carried, ...back.carried],
     losses: lossesOf(scans, segments, cursors, hasSnapshot),
     tornBytes,
   };

@@ -7,7 +7,7 @@ import { type Files, isErrno } from "../files.js";
 import type { Compression } from "./compression.js";
 import type { Predecessor } from "./cursor.js";
 import { StorageError } from "./errors.js";
-import { segmentFileName, type SegmentName } from "./frame.js";
+import { segmentFileName, type SegmentName, UNKNOWN_GENERATION } from "./frame.js";
 import type { Range } from "./ranges.js";
 import { LogReader, type SegmentList } from "./reader.js";
 import type { Loss, Recovered } from "./recovery.js";
@@ -26,6 +26,8 @@ export class SegmentFolder implements SegmentList {
   readonly #o: FolderOptions;
   #segments: Segment[];
   #nextSequence: number;
+  /** Which time of the log this is. */
+  #generation: number | undefined;
   /** One past the last record that open knew of. */
   readonly #foundEnd: number;
   /** Names made or removed since the folder was synced; true at first, for what the life before has left. */
@@ -38,8 +40,13 @@ export class SegmentFolder implements SegmentList {
     this.#o = options;
     this.#segments = [...found.segments];
     this.#nextSequence = found.nextSequence;
+    this.#generation = found.generation;
     this.#foundEnd = found.nextOffset;
     this.#isMade = found.segments.length > 0;
+  }
+
+  get generation(): number {
+    return this.#generation ?? UNKNOWN_GENERATION;
   }
 
   get path(): string {
@@ -155,6 +162,7 @@ export class SegmentFolder implements SegmentList {
   #next(first: number, next: number, carries: boolean): Segment {
     const base = Math.min(first, this.#writtenEnd(next));
     const name: SegmentName = { sequence: this.#nextSequence, base, epoch: this.#o.random(4).readUInt32LE(0) };
+    this.#generation ??= name.epoch;
     return {
       ...name,
       path: `${this.#o.folder}/${segmentFileName(name)}`,
@@ -196,12 +204,24 @@ export class SegmentFolder implements SegmentList {
       if (!this.#namesSettled) await this.sync();
       for (const segment of segments) {
         await letGo(segment);
-        await this.#o.files.remove(segment.path).catch((error: unknown) => {
-          if (!isErrno(error, "ENOENT")) throw error; // deleted by hand: nothing left to delete
-        });
-        this.#isDirty = true;
+        await this.#removeFile(segment.path);
         this.#segments = this.#segments.filter((other) => other !== segment);
       }
+    });
+  }
+
+  async #removeFile(path: string): Promise<void> {
+    await this.#o.files.remove(path).catch((error: unknown) => {
+      if (!isErrno(error, "ENOENT")) throw error; // deleted by hand: nothing left to delete
+    });
+    this.#isDirty = true;
+  }
+
+  /** Removes files that are not among the segments. @throws {StorageError} */
+  removeOthers(paths: readonly string[]): Promise<void> {
+    return this.#removing(async () => {
+      if (!this.#namesSettled) await this.sync();
+      for (const path of paths) await this.#removeFile(path);
     });
   }
 

@@ -78,6 +78,8 @@ export class Store {
   #written: Cursors;
   #durable: Cursors | undefined;
   #durableHolder: Segment | undefined;
+  /** Files that somebody has brought back, until what is in them is safe elsewhere. */
+  #restored: readonly string[];
   #lastWriteMs: number;
   #lastSyncMs: number;
   #unsyncedSinceMs: number | undefined;
@@ -91,6 +93,7 @@ export class Store {
     this.#folder = folder;
     this.#written = found.cursors;
     this.#carries = found.carried.length > 0;
+    this.#restored = found.restored.files;
     this.#lastWriteMs = this.#lastSyncMs = options.clock.elapsedMs();
   }
 
@@ -121,7 +124,8 @@ export class Store {
   /** When the next sync round is due, likewise. */
   syncDueMs(intervalMs: number): number | undefined {
     if (this.#unsyncedSinceMs !== undefined) return this.#unsyncedSinceMs + intervalMs;
-    if (this.#queue.isUnsettled || this.#deadSegments().length > 0) return this.#lastSyncMs + intervalMs;
+    if (this.#queue.isUnsettled || this.#hasTakenOver || this.#deadSegments().length > 0)
+      return this.#lastSyncMs + intervalMs;
     return undefined;
   }
 
@@ -226,7 +230,12 @@ export class Store {
 
   /** The first bytes of a file: its header, and the blocks behind it. */
   #framedFirst({ segment }: SegmentWriter, packed: readonly PackedBlock[]): Buffer {
-    const header = encodeSegmentHeader({ ...segment, logId: this.#found.logId, createdMs: this.#o.clock.wallMs() });
+    const header = encodeSegmentHeader({
+      ...segment,
+      logId: this.#found.logId,
+      generation: this.#folder.generation,
+      createdMs: this.#o.clock.wallMs(),
+    });
     return Buffer.concat([header, frameBlocks(packed, segment.epoch, header.length, 0)]);
   }
 
@@ -304,6 +313,7 @@ export class Store {
       if (this.#unsyncedSinceMs !== undefined || wantsCursors) await this.#timed(() => this.#syncWriter(writer));
     }
     await this.#deleteDead();
+    await this.#deleteRestored();
     if (settleFailure !== undefined) throw new SettleError(settleFailure);
   }
 
@@ -318,6 +328,7 @@ export class Store {
   async settle(): Promise<void> {
     this.#lastSyncMs = this.#o.clock.elapsedMs();
     const failure = await this.#settleTargets();
+    await this.#deleteRestored();
     if (failure !== undefined) throw new SettleError(failure);
   }
 
@@ -396,6 +407,17 @@ export class Store {
       await this.#folder.syncRemovals();
       await this.#unlink(this.#folder.segments);
     }
+  }
+
+  /** What was brought back was taken over into the tail; it has left that, so it is synced, or done for all. */
+  get #hasTakenOver(): boolean {
+    return this.#restored.length > 0 && this.#tail.firstOffset >= this.#found.restored.end;
+  }
+
+  async #deleteRestored(): Promise<void> {
+    if (!this.#hasTakenOver) return;
+    await this.#folder.removeOthers(this.#restored);
+    this.#restored = [];
   }
 
   /**

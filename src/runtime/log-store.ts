@@ -27,6 +27,8 @@ export type StoreEvent =
   | { readonly kind: "torn"; readonly log: string; readonly bytes: number }
   /** A queue file that belongs to another queue was found, and left alone. */
   | { readonly kind: "foreign"; readonly log: string; readonly path: string }
+  /** Files of another time of the queue had been brought back: what they have left to deliver is delivered behind the rest. */
+  | { readonly kind: "restored"; readonly log: string; readonly files: number; readonly records: number }
   /** The queue could not be read while looking for what is too old; it is tried again. */
   | { readonly kind: "unreadable"; readonly log: string; readonly message: string }
   /** Rejected records cannot be kept at the moment; they wait in their queue. */
@@ -354,6 +356,10 @@ export class LogStore implements SharedBudget {
     });
     for (const loss of log.found.losses) this.#lost(`${kind}/${name}`, name, loss);
     for (const path of log.found.foreign) tell({ kind: "foreign", log: name, path });
+    const { restored } = log.found;
+    if (restored.files.length > 0) {
+      tell({ kind: "restored", log: name, files: restored.files.length, records: restored.records });
+    }
     if (log.found.tornBytes > 0) tell({ kind: "torn", log: name, bytes: log.found.tornBytes });
     return log;
   }

@@ -75,6 +75,8 @@ export interface Harm {
   readonly path: string;
   /** First byte that changed; undefined when the file is gone. */
   readonly from: number | undefined;
+  /** A file came back that may have been of another time of the log. */
+  readonly isAncient?: boolean;
 }
 
 export class Aftermath implements Harmed {
@@ -105,6 +107,10 @@ export class Aftermath implements Harmed {
 
   isIntact(n: number): boolean {
     return this.#records.has(n);
+  }
+
+  get isAncient(): boolean {
+    return this.#harm.isAncient === true;
   }
 
   /** For the one who has to find out what went wrong. */
@@ -181,6 +187,11 @@ export function harm(disk: SimDisk, random: Random): Harm | undefined {
     // An old file comes back from a backup: nothing is harmed by that.
     if (files.every(([other]) => other > back.path)) put(disk, back.path, back.inode.cache);
     return { path: back.path, from: Number.POSITIVE_INFINITY };
+  }
+  const ancient = disk.ancient[Math.floor(random() * disk.ancient.length)];
+  if (ancient !== undefined && random() < 0.5 && !disk.names.has(ancient.path)) {
+    put(disk, ancient.path, ancient.inode.cache);
+    return { path: ancient.path, from: Number.POSITIVE_INFINITY, isAncient: true };
   }
   const before = inode.cache;
   const after = WAYS[Math.floor(random() * WAYS.length)]!(disk, before, random);

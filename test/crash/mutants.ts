@@ -264,7 +264,7 @@ export const MUTANTS: readonly PlantedFault[] = [
     13,
     "newest-only",
     edit(
-      "recovery.ts",
+      "scan.ts",
       "    if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;",
       "    break;",
     ),
@@ -273,7 +273,7 @@ export const MUTANTS: readonly PlantedFault[] = [
     13,
     "stop-at-snapshot",
     edit(
-      "recovery.ts",
+      "scan.ts",
       "    if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;",
       "    if (found.snapshot !== undefined) break;",
     ),
@@ -533,6 +533,22 @@ export const MUTANTS: readonly PlantedFault[] = [
     ),
   ),
   fault(28, "close-proves-nothing", edit("log.ts", "        await this.#store.proveTail();\n", "")),
+  on(
+    "backups",
+    fault(
+      32,
+      "old-hides-new",
+      edit("recovery.ts", "if (own === UNKNOWN_GENERATION || own === generation)", "if (own >= UNKNOWN_GENERATION)"),
+    ),
+  ),
+  on(
+    "backups",
+    fault(
+      32,
+      "restored-for-ever",
+      edit("store.ts", "    await this.#deleteRestored();\n    if (settleFailure", "    if (settleFailure"),
+    ),
+  ),
   fault(
     30,
     "exit-writes-a-block",

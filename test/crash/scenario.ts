@@ -83,6 +83,18 @@ const usual: Scenario = {
 export const SCENARIOS: readonly Scenario[] = [
   usual,
   { ...usual, name: "rolling", weight: 2, segmentBytes: 300, sync: 0.2, eio: {} },
+  {
+    ...usual,
+    name: "backups",
+    weight: 1,
+    segmentBytes: 300,
+    nested: 0.4,
+    accept: 0.15,
+    write: 0.25,
+    sync: 0.25,
+    take: 40,
+    eio: {},
+  },
   { ...usual, name: "draining", weight: 2, segmentBytes: 300, accept: 0.2, write: 0.2, sync: 0.2, take: 40, eio: {} },
   { ...usual, name: "full disk", weight: 2, full: 0.15, eio: {}, write: 0.3, sync: 0.1 },
   {

@@ -21,6 +21,7 @@ const byte = fc.nat({ max: 255 });
 const segmentHeader = record({
   logId: fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes)),
   epoch: uint32,
+  generation: uint32,
   base: uint48,
   sequence: uint48,
   createdMs: uint48,

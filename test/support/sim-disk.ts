@@ -74,6 +74,8 @@ export class SimDisk implements Files {
   capacity = Number.POSITIVE_INFINITY;
   /** Files that were removed since the disk was last empty: a backup may bring one back. */
   removed: { readonly path: string; readonly inode: Inode }[] = [];
+  /** Those that were removed before that. */
+  ancient: { readonly path: string; readonly inode: Inode }[] = [];
   /** Called before a call takes effect; may throw an errno error, or Killed. */
   before: (call: Call, disk: SimDisk, writing?: Writing) => void = () => {};
   readonly #open = new Set<SimFile>();
@@ -148,7 +150,10 @@ export class SimDisk implements Files {
       if (inode === undefined) throw errno("ENOENT");
       this.names.delete(path);
       this.nameChanges.push({ kind: "remove", path, inode });
-      this.removed = this.names.size === 0 ? [] : [...this.removed, { path, inode }];
+      this.removed = [...this.removed, { path, inode }];
+      if (this.names.size > 0) return;
+      this.ancient = [...this.ancient, ...this.removed].slice(-20);
+      this.removed = [];
     });
   }
 
@@ -234,6 +239,7 @@ export class SimDisk implements Files {
     for (const [path, inode] of this.durableNames) disk.durableNames.set(path, copyOf(inode));
     disk.nameChanges = this.nameChanges.map((change) => ({ ...change, inode: copyOf(change.inode) }));
     disk.removed = [...this.removed];
+    disk.ancient = [...this.ancient];
     return disk;
   }
 
@@ -253,6 +259,7 @@ export class SimDisk implements Files {
       disk.durableNames.set(path, found);
     }
     disk.removed = [...this.removed];
+    disk.ancient = [...this.ancient];
     return disk;
   }
 }

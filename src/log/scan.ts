@@ -1,0 +1,112 @@
+/**
+ * Reading segments as a whole, for those who have to judge what stands in them: what a life finds when it begins, and
+ * what somebody has brought back.
+ */
+import type { Files } from "../files.js";
+import type { RecordBlock } from "./block.js";
+import { BytesError } from "./bytes.js";
+import type { Compression } from "./compression.js";
+import { type Cursor, decodeCursorChanges, decodeSnapshot, type Snapshot } from "./cursor.js";
+import { BLOCK_KINDS, SEGMENT_HEADER_BYTES } from "./frame.js";
+import type { Range } from "./ranges.js";
+import { type FoundBlock, type Segment, SegmentReader, unpackRecords } from "./segment.js";
+
+export interface Scan {
+  readonly segment: Segment;
+  readonly snapshot: Snapshot | undefined;
+  /** Cursor changes in order, with the place they stood. */
+  readonly changes: readonly ReadonlyMap<string, Cursor | null>[];
+  readonly records: readonly { readonly position: number; readonly block: FoundBlock }[];
+  readonly bad: Range[];
+  /** The highest `syncedTo` that a block of this file tells, and the highest of those behind the snapshot. */
+  readonly syncedTo: number;
+  readonly laterSyncedTo: number;
+}
+
+export async function scan(segment: Segment, files: Files, compression: Compression): Promise<Scan> {
+  const reader = new SegmentReader(segment, files, compression);
+  let snapshot: Snapshot | undefined;
+  const changes: Map<string, Cursor | null>[] = [];
+  const records: { position: number; block: FoundBlock }[] = [];
+  const bad: Range[] = [];
+  let syncedTo = 0;
+  let laterSyncedTo = 0;
+  try {
+    for (let block = await reader.next(); block !== undefined; block = await reader.next()) {
+      const { header, position } = block;
+      syncedTo = Math.max(syncedTo, header.syncedTo);
+      if (position > SEGMENT_HEADER_BYTES) laterSyncedTo = Math.max(laterSyncedTo, header.syncedTo);
+      try {
+        if (header.kind === BLOCK_KINDS.snapshot) snapshot = decodeSnapshot(await block.body());
+        else if (header.kind === BLOCK_KINDS.cursors) changes.push(decodeCursorChanges(await block.body()));
+        else if (header.kind === BLOCK_KINDS.records) records.push({ position, block });
+      } catch (error) {
+        if (!(error instanceof BytesError)) throw error;
+        bad.push({ from: position, to: position + 1 }); // the crc held, the content did not: as good as damaged
+      }
+    }
+    bad.push(...reader.bad);
+  } finally {
+    await reader.close();
+  }
+  bad.sort((a, b) => a.from - b.from);
+  return { segment, snapshot, changes, records, bad, syncedTo, laterSyncedTo };
+}
+
+/** The segments whose blocks decide: the newest, and older ones as long as these cannot speak for themselves. */
+export async function scanNewest(
+  segments: readonly Segment[],
+  files: Files,
+  compression: Compression,
+): Promise<Scan[]> {
+  const scans: Scan[] = [];
+  for (let i = segments.length - 1; i >= 0; i--) {
+    const found = await scan(segments[i]!, files, compression);
+    const isProven = found.laterSyncedTo > 0 || toldLength(found, scans[0]) > 0;
+    scans.unshift(found);
+    // A file whose first round repeats others is trusted alone only once it is told that this round was synced.
+    if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;
+  }
+  return scans;
+}
+
+/** How much of a file its successor knows to have been synced. */
+export function toldLength(found: Scan, successor: Scan | undefined): number {
+  const told = successor?.snapshot?.predecessor;
+  return told?.epoch === found.segment.epoch ? told.provenLength : 0;
+}
+
+/** Where everyone stood by these segments, oldest first. */
+export function cursorsIn(scans: readonly Scan[]): Map<string, Cursor> {
+  const cursors = new Map<string, Cursor>();
+  for (const { snapshot, changes } of scans) {
+    if (snapshot !== undefined) {
+      cursors.clear();
+      for (const [id, cursor] of snapshot.cursors) cursors.set(id, cursor);
+    }
+    for (const [id, cursor] of changes.flatMap((change) => [...change])) {
+      if (cursor === null) cursors.delete(id);
+      else cursors.set(id, cursor);
+    }
+  }
+  return cursors;
+}
+
+/** @param shift what is added to its offsets; ids stay what they are */
+export async function decodeRecords({ body, header }: FoundBlock, shift = 0): Promise<RecordBlock> {
+  return unpackRecords(await body(), { ...header, origin: header.origin + shift }).measure();
+}
+
+/** Sorts blocks by offset, cutting those that interleave. */
+export function inOrder(pieces: RecordBlock[]): RecordBlock[] {
+  pieces.sort((a, b) => a.first - b.first);
+  for (let i = 0; i + 1 < pieces.length; i++) {
+    const [piece, next] = [pieces[i]!, pieces[i + 1]!];
+    if (piece.last < next.first) continue;
+    const before = piece.without((offset) => offset >= next.first).measure();
+    const after = piece.without((offset) => offset < next.first).measure();
+    pieces.splice(i, 2, before, next, after);
+    pieces.sort((a, b) => a.first - b.first);
+  }
+  return pieces;
+}
