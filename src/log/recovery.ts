@@ -218,7 +218,10 @@ export async function recover(
     cursors: back.cursors,
     newcomerOffset: back.newcomerOffset,
     carried: [...carried, ...back.carried],
-    losses: lossesOf(scans, segments, cursors, hasSnapshot),
+    // Of a generation that was brought back itself, any file may be missing: nobody knows which one that is.
+    losses: lossesOf(scans, segments, cursors, hasSnapshot).filter(
+      ({ kind }) => kind === "damage" || others.length === 0,
+    ),
     tornBytes,
   };
 }

@@ -109,6 +109,12 @@ export class Aftermath implements Harmed {
     return this.#records.has(n);
   }
 
+  /** Every block is where it was: bytes were added, or a header was hit, which costs nothing. */
+  get isHarmless(): boolean {
+    const { from, isAncient } = this.#harm;
+    return from !== undefined && isAncient !== true && this.#intact.length === this.#all.length;
+  }
+
   get isAncient(): boolean {
     return this.#harm.isAncient === true;
   }

@@ -502,7 +502,11 @@ export const MUTANTS: readonly PlantedFault[] = [
   fault(
     25,
     "loss-untold",
-    edit("recovery.ts", "    losses: lossesOf(scans, segments, cursors, hasSnapshot),", "    losses: [],"),
+    edit(
+      "recovery.ts",
+      "losses: lossesOf(scans, segments, cursors, hasSnapshot).filter(",
+      "losses: ([] as Loss[]).filter(",
+    ),
   ),
   fault(25, "loss-read-untold", edit("damage.ts", "this.#onDamage({ from, to: damageTo });", "void this.#onDamage;")),
   fault(
