@@ -101,7 +101,7 @@ async function play(
           break;
       }
     } catch (error) {
-      if (!(error instanceof Died)) throw error;
+      if (!((error as Error).cause instanceof Died)) throw error;
       await die();
     }
   }
