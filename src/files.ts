@@ -30,6 +30,8 @@ export interface Files {
   /** The same, and a folder, blocking: for the last write of a dying process only. */
   createNow(path: string): OpenFile;
   makeFolderNow(folder: string): void;
+  /** As `syncFolder`, blocking, likewise. Absent where that cannot be. */
+  syncFolderNow?(folder: string): void;
   /** Opens an existing file for reading. */
   open(path: string): Promise<OpenFile>;
   remove(path: string): Promise<void>;
@@ -121,6 +123,16 @@ export const systemFiles: Files = {
   createNow: (path) => new NodeFile(fs.openSync(path, "wx+", 0o600)),
   makeFolderNow(folder) {
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  },
+  syncFolderNow(folder) {
+    const fd = fs.openSync(folder, "r");
+    try {
+      fs.fsyncSync(fd);
+    } catch (error) {
+      if (!isErrno(error, "EINVAL", "EPERM", "ENOTSUP")) throw error; // as in `syncFolder`
+    } finally {
+      fs.closeSync(fd);
+    }
   },
   open: (path) => openFd(path, "r"),
   remove: (path) => fs.promises.unlink(path),

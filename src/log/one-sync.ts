@@ -29,6 +29,7 @@ export function oneSyncAtATime(files: Files): Files {
     remove: (path) => files.remove(path),
     removeFolder: (folder) => files.removeFolder(folder),
     syncFolder: (folder) => inTurn(() => files.syncFolder(folder)),
+    ...(files.syncFolderNow === undefined ? {} : { syncFolderNow: (folder) => files.syncFolderNow!(folder) }),
     ...(files.room === undefined ? {} : { room: (folder) => files.room!(folder) }),
   };
 }

@@ -6,7 +6,7 @@ import type { Files } from "../files.js";
 import type { RecordBlock } from "./block.js";
 import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
-import { decodeSnapshot, type Predecessor } from "./cursor.js";
+import { decodeSnapshot, type Predecessor, type Snapshot } from "./cursor.js";
 import { DamageWatch } from "./damage.js";
 import { BLOCK_HEADER_BYTES, BLOCK_KINDS } from "./frame.js";
 import type { BlockSource } from "./consumer.js";
@@ -142,14 +142,20 @@ export class LogReader implements BlockSource {
   /** What the successor of a segment noted of it. */
   async #toldOf(segment: Segment): Promise<Predecessor | undefined> {
     const { segments } = this.#list;
-    const successor = segments[segments.indexOf(segment) + 1];
-    if (successor === undefined) return undefined;
-    const reader = new SegmentReader(successor, this.#files, this.#compression);
+    for (const successor of segments.slice(segments.indexOf(segment) + 1)) {
+      const snapshot = await this.#snapshotOf(successor);
+      // One that nothing was written to says nothing.
+      if (snapshot !== undefined)
+        return snapshot.predecessor?.epoch === segment.epoch ? snapshot.predecessor : undefined;
+    }
+    return undefined;
+  }
+
+  async #snapshotOf(segment: Segment): Promise<Snapshot | undefined> {
+    const reader = new SegmentReader(segment, this.#files, this.#compression);
     try {
       const first = await reader.next();
-      if (first?.header.kind !== BLOCK_KINDS.snapshot) return undefined;
-      const { predecessor } = decodeSnapshot(await first.body());
-      return predecessor?.epoch === segment.epoch ? predecessor : undefined;
+      return first?.header.kind === BLOCK_KINDS.snapshot ? decodeSnapshot(await first.body()) : undefined;
     } catch (error) {
       if (error instanceof BytesError) return undefined; // damaged as well: nobody knows
       throw error;

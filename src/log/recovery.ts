@@ -18,7 +18,7 @@ import {
 } from "./frame.js";
 import { RangeSet } from "./ranges.js";
 import { mainGeneration, type Restored, takeBack } from "./restored.js";
-import { cursorsIn, decodeRecords, inOrder, type Scan, scanNewest, toldLength } from "./scan.js";
+import { cursorsIn, decodeRecords, inOrder, type Scan, scanNewest, toldOf } from "./scan.js";
 import type { Segment } from "./segment.js";
 
 /** Written by a version of this package that is newer than this one. Nothing was changed. */
@@ -178,7 +178,7 @@ export async function recover(
   let tornBytes = 0;
   scans.forEach((found, i) => {
     const { segment, snapshot } = found;
-    segment.provenLength = Math.max(found.syncedTo, toldLength(found, scans[i + 1]));
+    segment.provenLength = Math.max(found.syncedTo, toldOf(found, scans.slice(i + 1))?.provenLength ?? 0);
     segment.judged = true;
     if (segment.provenLength > segment.size) found.bad.push({ from: segment.size, to: segment.provenLength });
     segment.knownBad = found.bad;
@@ -279,7 +279,7 @@ function lossesOf(scans: readonly Scan[], segments: readonly Segment[], cursors:
   }
   scans.forEach((found, i) => {
     const { segment } = found;
-    const toldBad = RangeSet.of(scans[i + 1]?.snapshot?.predecessor?.badRanges ?? []);
+    const toldBad = RangeSet.of(toldOf(found, scans.slice(i + 1))?.badRanges ?? []);
     for (const range of found.bad) {
       const bytes = Math.min(range.to, segment.provenLength) - range.from;
       if (bytes <= 0 || toldBad.countIn(range.from, range.from + bytes) >= bytes) continue;

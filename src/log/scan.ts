@@ -6,7 +6,7 @@ import type { Files } from "../files.js";
 import type { RecordBlock } from "./block.js";
 import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
-import { type Cursor, decodeCursorChanges, decodeSnapshot, type Snapshot } from "./cursor.js";
+import { type Cursor, decodeCursorChanges, decodeSnapshot, type Predecessor, type Snapshot } from "./cursor.js";
 import { BLOCK_KINDS, SEGMENT_HEADER_BYTES } from "./frame.js";
 import type { Range } from "./ranges.js";
 import { type FoundBlock, type Segment, SegmentReader, unpackRecords } from "./segment.js";
@@ -62,7 +62,7 @@ export async function scanNewest(
   const scans: Scan[] = [];
   for (let i = segments.length - 1; i >= 0; i--) {
     const found = await scan(segments[i]!, files, compression);
-    const isProven = found.laterSyncedTo > 0 || toldLength(found, scans[0]) > 0;
+    const isProven = found.laterSyncedTo > 0 || (toldOf(found, scans)?.provenLength ?? 0) > 0;
     scans.unshift(found);
     // A file whose first round repeats others is trusted alone only once it is told that this round was synced.
     if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;
@@ -70,10 +70,10 @@ export async function scanNewest(
   return scans;
 }
 
-/** How much of a file its successor knows to have been synced. */
-export function toldLength(found: Scan, successor: Scan | undefined): number {
-  const told = successor?.snapshot?.predecessor;
-  return told?.epoch === found.segment.epoch ? told.provenLength : 0;
+/** What the next file with a snapshot notes of a file: between them may be one that nothing was written to. */
+export function toldOf(found: Scan, later: readonly Scan[]): Predecessor | undefined {
+  const told = later.find(({ snapshot }) => snapshot !== undefined)?.snapshot?.predecessor;
+  return told?.epoch === found.segment.epoch ? told : undefined;
 }
 
 /** Where everyone stood by these segments, oldest first. */

@@ -153,6 +153,8 @@ export class SegmentFolder implements SegmentList {
   beginNow(first: number, next: number, carries: boolean): SegmentWriter {
     const { folder, files } = this.#o;
     if (!this.#isMade) files.makeFolderNow(folder);
+    // As in `begin`. Of a folder without files nothing can come back to look like a gap.
+    else if (this.#isDirty && this.#segments.length > 0) files.syncFolderNow?.(folder);
     const writer = SegmentWriter.createNow(this.#next(first, next, carries), files);
     this.#nextSequence++;
     this.#segments.push(writer.segment);

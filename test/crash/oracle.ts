@@ -189,7 +189,9 @@ export class Oracle {
     for (let n = 0; n < this.count; n++) {
       const f = flags[n]!;
       if (got.has(n)) {
-        const kept = f & ~(CONFIRMED | SETTLED | DONE_WRITTEN | DONE_DURABLE);
+        // Its target has had it for good: it comes again, but nobody depends on that.
+        const isSafe = (f & SETTLED) !== 0 && crash === "kill";
+        const kept = f & ~(CONFIRMED | SETTLED | DONE_WRITTEN | DONE_DURABLE | (isSafe ? SYNCED : 0));
         flags[n] = kept | WRITTEN | (crash === "power" ? SYNCED : 0);
       } else if ((f & SETTLED) !== 0) continue;
       else if ((f & CONFIRMED) !== 0 && crash === "kill")

@@ -162,10 +162,18 @@ export class SimDisk implements Files {
   }
 
   syncFolder(): Promise<void> {
-    return this.#call("syncFolder", () => {
-      for (const change of this.nameChanges) this.#apply(this.durableNames, change);
-      this.nameChanges = [];
-    });
+    return this.#call("syncFolder", () => this.#syncNames());
+  }
+
+  syncFolderNow(): void {
+    this.before("syncFolder", this);
+    this.changes++;
+    this.#syncNames();
+  }
+
+  #syncNames(): void {
+    for (const change of this.nameChanges) this.#apply(this.durableNames, change);
+    this.nameChanges = [];
   }
 
   #apply(names: Map<string, Inode>, { kind, path, inode }: NameChange): void {
