@@ -18,7 +18,7 @@ import type { Wakeup } from "./wakeup.js";
 /** Records that are looked at in one go. */
 const SWEEP: TakeLimits = { records: 1_000, bytes: 1024 * 1024 };
 
-/** What a target has found was read a moment ago: when it does not come now, something else has become of it. */
+/** What a target has found was read a moment ago; when it does not come within this, it is asked for again. */
 const FOUND_PATIENCE_MS = 5_000;
 
 export interface OutageParts {
@@ -92,7 +92,8 @@ export class Outage {
     const { source, intake, report } = this.#parts;
     while (found !== undefined && source.untaken > 0 && !this.#isOver) {
       const records = await intake.take(SWEEP, FOUND_PATIENCE_MS);
-      if (records === undefined) return;
+      // Called off, or the disk did not give them: what is not confirmed here would be sent again.
+      if (records === undefined) continue;
       const isThere = (record: LogRecord): boolean => record.offset <= found.upTo.offset;
       const there = records.filter(isThere);
       if (there.length > 0) {

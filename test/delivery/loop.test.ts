@@ -799,6 +799,30 @@ describe("Delivery", () => {
       assert.equal(delivery.status.counters.duplicates, 5);
     });
 
+    it("sends nothing of what it has found although that cannot be read at once", async () => {
+      const { target, delivery, drain } = bound(
+        rig({
+          traits: { resumes: true, ordered: true },
+          before: ({ target, source }) => {
+            source.append(...Array.from({ length: 10 }, (_, n) => recordOf(n)));
+            const take = source.take.bind(source);
+            let failures = 2;
+            source.take = (...given) => (failures-- > 0 ? Promise.reject(new Error("EIO")) : take(...given));
+            target.open = async (_signal, resume) => {
+              for await (const record of resume!.records()) {
+                if (record.offset === 4) return resume!.confirm(record, Buffer.from("after 4"));
+              }
+            };
+          },
+        }),
+      );
+
+      await drain();
+
+      assert.deepEqual(target.arrived, [5, 6, 7, 8, 9]);
+      assert.equal(delivery.status.counters.duplicates, 5);
+    });
+
     it("stores the state that the target answers with", async () => {
       const { target, source, append, drain } = bound(rig({ traits: { resumes: true } }));
       target.script = (batch) => ({ outcomes: target.store(batch), state: Buffer.from(`at ${batch.at(-1)!.offset}`) });

@@ -44,6 +44,8 @@ interface Candidate {
 
 export interface CaughtUp {
   readonly ahead: Map<Offset, LineAhead>;
+  /** Names of files with bytes behind their position, which have been looked at. */
+  readonly compared: readonly string[];
   /** Names of files that go on, behind our last line, with bytes that the log knows nothing of. */
   readonly goOn: readonly string[];
 }
@@ -58,7 +60,7 @@ export async function catchUp(task: CatchUp): Promise<CaughtUp> {
   try {
     if (candidates.size > 0) await compare(task, candidates, ahead);
     const goOn = [...candidates].filter(([, { file, remainder }]) => file.end > remainder.position);
-    return { ahead, goOn: goOn.map(([name]) => name) };
+    return { ahead, compared: [...candidates.keys()], goOn: goOn.map(([name]) => name) };
   } finally {
     for (const { file } of candidates.values()) await file.close();
   }

@@ -4,6 +4,8 @@
  */
 import * as path from "node:path";
 import type { Clock } from "../../clock.js";
+import { TargetUnavailableError } from "../target.js";
+import type { CaughtUp } from "./catch-up.js";
 import { copyWithoutOldest, removeLeftover } from "./drop-oldest.js";
 import { LineCounts } from "./line-count.js";
 import { OpenFiles } from "./open-files.js";
@@ -44,6 +46,8 @@ export class Destinations {
   readonly #used = new Set<string>();
   /** Names of files whose stored position is not where the next line goes. */
   readonly #toNote = new Set<string>();
+  /** Names of files whose bytes behind the stored position are known. Undefined while nothing has been compared. */
+  #known: Set<string> | undefined;
   #lastUsed: OutputFile | undefined;
 
   constructor(options: CheckedOptions, clock: Clock) {
@@ -88,9 +92,9 @@ export class Destinations {
       known.pathKey === place.pathKey &&
       isSameFile(known, file.identity) &&
       file.end >= known.position &&
-      !wasCut &&
-      !this.#toNote.has(place.name);
-    if (!goesOn) {
+      !wasCut;
+    if (goesOn && file.end > known.position && this.#known?.has(place.name) === false) throw cameBack(place.path);
+    if (!goesOn || this.#toNote.has(place.name)) {
       await this.setPosition(file, place, session.positions);
       await session.note();
       this.#toNote.delete(place.name);
@@ -99,11 +103,14 @@ export class Destinations {
   }
 
   /**
-   * Between the stored position of these files and their end is something that the log does not know: lines of others,
-   * or of ours that never were in the log. A life that compared from there would not find the lines that follow now.
+   * What a comparison has found. Files that go on have something between their stored position and their end that the
+   * log does not know: lines of others, or of ours that never were in the log. A life that compared from there would not
+   * find the lines that follow now, so they are noted anew.
    */
-  noteAnew(names: readonly string[]): void {
-    for (const name of names) this.#toNote.add(name);
+  caughtUp({ compared, goOn }: Pick<CaughtUp, "compared" | "goOn">): void {
+    this.#known ??= new Set();
+    for (const name of compared) this.#known.add(name);
+    for (const name of goOn) this.#toNote.add(name);
   }
 
   /** How many of the next lines the file takes, and the file: another one, when room had to be made. */
@@ -133,6 +140,7 @@ export class Destinations {
   /** Everything in the file up to its end is confirmed with the answer under way, or was before. */
   async setPosition(file: OutputFile, { name, pathKey }: Place, positions: Positions): Promise<void> {
     positions.set({ ...file.identity, name, pathKey, position: file.end, tailCrc: await file.tailCrc(file.end) });
+    this.#known?.add(name);
   }
 
   /** What has to be written before the next line: the header of a new file, the missing end of someone's last line. */
@@ -187,4 +195,9 @@ export class Destinations {
     if (this.room.countsLines) this.counts.set(shortened.file, used.lines - shortened.droppedLines);
     return shortened.file;
   }
+}
+
+/** It was not there when the others were compared. Opening the target again compares it, too. */
+function cameBack(at: string): TargetUnavailableError {
+  return new TargetUnavailableError(`${at} is back: its last lines are compared first.`, { code: "file-came-back" });
 }

@@ -297,7 +297,7 @@ export class FileTarget implements Target {
   async #catchUp(positions: Positions, resume: ResumePoint, signal: AbortSignal): Promise<void> {
     const { format } = this.#options;
     await this.#destinations.files.renew();
-    const { ahead, goOn } = await catchUp({
+    const { ahead, ...found } = await catchUp({
       positions,
       resume,
       signal,
@@ -314,7 +314,7 @@ export class FileTarget implements Target {
       onDoubt: (at) => this.#destinations.files.markDirty(at),
     });
     this.#ahead = ahead;
-    this.#destinations.noteAnew(goOn);
+    this.#destinations.caughtUp(found);
   }
 }
 

@@ -71,6 +71,43 @@ describe("A new life of the file target", () => {
     assert.equal(fs.readFileSync(file, "latin1"), "0\n1\n2\n3\n4\n5\n6\n7\n8\n");
   });
 
+  it("compares a file that comes back only after the others were compared, before it adds a line", async () => {
+    const [root, away] = [join(folder, "root"), join(folder, "away")];
+    fs.mkdirSync(root);
+    const log = new LogModel();
+    for (let n = 0; n < 6; n++) log.add(n, { file: "x/data.log" });
+    const first = new FileTarget({ root });
+    await log.open(first);
+    await log.deliver(first, 4);
+    await first.close();
+    log.crash();
+    fs.renameSync(join(root, "x"), away);
+    const target = new FileTarget({ root });
+    await log.open(target);
+    fs.renameSync(away, join(root, "x"));
+
+    await assert.rejects(log.deliver(target), { code: "file-came-back" });
+    await log.open(target);
+    await log.deliverAll(target);
+    await target.close();
+
+    assert.equal(fs.readFileSync(join(root, "x", "data.log"), "latin1"), "0\n1\n2\n3\n4\n5\n");
+  });
+
+  it("is not kept from its file by what others append to it meanwhile", async () => {
+    const log = new LogModel();
+    const target = new FileTarget({ file });
+    await log.open(target);
+    for (let n = 0; n < 3; n++) {
+      log.add(n);
+      await log.deliver(target);
+      fs.appendFileSync(file, `theirs ${n}\n`);
+    }
+    await target.close();
+
+    assert.equal(fs.readFileSync(file, "latin1"), "0\ntheirs 0\n1\ntheirs 1\n2\ntheirs 2\n");
+  });
+
   it("has each line exactly once, however the bytes behind the settled size survived", async () => {
     await fc.assert(
       fc.asyncProperty(

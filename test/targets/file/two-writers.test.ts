@@ -47,6 +47,18 @@ describe("Two writers of one file", () => {
     for (let i = 0; i < count; i++) log.add(`${name} ${log.records.length} ${"x".repeat((i * 37) % 300)}`);
   };
 
+  /** As the loop does it: a target that wants to compare the file first is opened again. */
+  const deliver = async ({ log, target }: Writer): Promise<void> => {
+    while (log.waiting().length > 0) {
+      try {
+        await log.deliver(target);
+      } catch (error) {
+        if ((error as { code?: unknown }).code !== "file-came-back") throw error;
+        await log.open(target);
+      }
+    }
+  };
+
   it("have all their lines in it, whole and each writer's in order", async () => {
     await begin();
 
@@ -82,7 +94,7 @@ describe("Two writers of one file", () => {
     for (let life = 0; life < 20; life++) {
       for (let round = 0; round < 4; round++) {
         for (const writer of writers) add(writer, 1 + ((life + round * 3) % 9));
-        await Promise.all(writers.map(({ log, target }) => log.deliver(target)));
+        await Promise.all(writers.map(deliver));
         if ((life + round) % 5 === 0) for (const { log } of writers) log.store();
       }
       for (const writer of writers) {
@@ -92,7 +104,7 @@ describe("Two writers of one file", () => {
       }
       await Promise.all(writers.map(({ log, target }) => log.open(target)));
     }
-    await Promise.all(writers.map(({ log, target }) => log.deliverAll(target)));
+    await Promise.all(writers.map(deliver));
 
     for (const { name, log } of writers) {
       const firsts = [...new Set(linesOf(name))];
