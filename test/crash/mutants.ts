@@ -558,21 +558,6 @@ export const MUTANTS: readonly PlantedFault[] = [
     "exit-writes-a-block",
     edit("store.ts", "const packed = blocks.map(({ kept }) =>", "const packed = blocks.slice(0, 1).map(({ kept }) =>"),
   ),
-  {
-    ...on(
-      "full budgets",
-      fault(
-        31,
-        "dropped-into-a-range",
-        edit(
-          "readership.ts",
-          "this.#orphans.set(id, movedTo(cursor, end));",
-          "this.#orphans.set(id, { ...cursor, offset: end, ranges: cursor.ranges.filter(({ to }) => to > end) });",
-        ),
-      ),
-    ),
-    states: 150_000,
-  },
   on(
     "full budgets",
     fault(

@@ -9,6 +9,7 @@ import {
   encodeCursorChanges,
   encodeSnapshot,
   isConfirmedBy,
+  movedTo,
   type Snapshot,
 } from "../../src/log/cursor.js";
 import type { Range } from "../../src/log/ranges.js";
@@ -90,5 +91,20 @@ describe("cursors on disk", () => {
     const confirmed = [0, 1, 2, 3, 4, 5, 6, 7, 8].filter((offset) => isConfirmedBy(at, offset));
 
     assert.deepEqual(confirmed, [0, 1, 2, 5, 6]);
+  });
+
+  it("stand at the lowest record that is left when something is given up, also in the middle of what is confirmed", () => {
+    fc.assert(
+      fc.property(cursor, fc.nat({ max: 3e6 }), fc.nat({ max: 1e6 }), (before, ahead, step) => {
+        const end = before.offset + ahead;
+
+        const after = movedTo(before, end);
+
+        assert.ok(after.offset >= end && !after.ranges.some(({ from }) => from <= after.offset));
+        const place = end + step;
+        assert.equal(isConfirmedBy(after, place), isConfirmedBy(before, place));
+        assert.deepEqual(decodeCursorChanges(encodeCursorChanges(new Map([["a", after]]))).get("a"), after);
+      }),
+    );
   });
 });
