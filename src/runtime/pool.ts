@@ -31,6 +31,7 @@ export class Pool {
   readonly queue: Queue;
   /** What could not be accepted at all; each member has its own for what its target rejects. */
   readonly deadLetters: DeadLetters;
+  #willNudge = false;
   readonly #members = new Map<string, Member>();
   /** Whose place is being taken or left at the moment: neither a member nor an orphan, and yet someone to store for. */
   readonly #between = new Set<string>();
@@ -73,8 +74,18 @@ export class Pool {
       return done(new NotAcceptedError("no-members", "The pool has no members: nobody would store it."));
     }
     this.queue.send(payload, routing, done, context);
-    for (const member of this.#members.values()) member.nudge();
     for (const { budget } of this.#lags.values()) budget.keep();
+    this.#nudgeSoon();
+  }
+
+  /** Each member looks at a clock for it: once for what is sent in one go, not for each record. */
+  #nudgeSoon(): void {
+    if (this.#willNudge) return;
+    this.#willNudge = true;
+    queueMicrotask(() => {
+      this.#willNudge = false;
+      for (const member of this.#members.values()) member.nudge();
+    });
   }
 
   get members(): ReadonlyMap<string, Member> {
