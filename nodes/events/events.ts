@@ -4,7 +4,7 @@
 import type { Node, NodeAPI, NodeDef } from "node-red";
 import { systemClock, type Timer } from "../../src/clock.js";
 import { type Setting, checkSettings, defaultsOf } from "../../src/runtime/settings.js";
-import { type RuntimeNode, onRuntimeEvent, openRuntimes } from "../runtime/runtime.js";
+import { type RuntimeNode, onRuntimeEvent, openRuntimes } from "../runtime/runtimes.js";
 import { switchOf, textOf, valueOf } from "../shared/config.js";
 import { asError } from "../shared/errors.js";
 import { BacklogWatch, type Thresholds } from "./backlog-watch.js";

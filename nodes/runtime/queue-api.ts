@@ -12,7 +12,7 @@ import type { Pool } from "../../src/runtime/pool.js";
 import type { Runtime } from "../../src/runtime/runtime.js";
 import { type AdminResponse, RequestError, adminOf, numberIn, textIn } from "../shared/admin.js";
 import { isCommand, obey, together } from "../shared/commands.js";
-import type { RuntimeNode } from "./runtime.js";
+import type { RuntimeNode } from "./runtimes.js";
 
 /** Letters in one answer at most. */
 const MOST_LETTERS = 200;

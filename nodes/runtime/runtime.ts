@@ -4,12 +4,11 @@
  */
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import type { Node, NodeAPI, NodeDef } from "node-red";
+import type { NodeAPI, NodeDef } from "node-red";
 import { systemClock } from "../../src/clock.js";
 import { type Probe, makeProbe } from "../../src/connectivity/probe.js";
 import { Runtime, type RuntimeEvent } from "../../src/runtime/runtime.js";
 import {
-  type FlushSettings,
   NETWORK,
   type NetworkSettings,
   checkBudgets,
@@ -21,40 +20,11 @@ import { textOf, valueOf } from "../shared/config.js";
 import { NodeError, asError } from "../shared/errors.js";
 import { ProblemLog } from "../shared/problem-log.js";
 import { serveQueues } from "./queue-api.js";
-import { type RuntimeUser, SharedRuntime } from "./shared-runtime.js";
-
-export interface RuntimeNode extends Node {
-  /** What exporters inherit value by value. */
-  flush: FlushSettings;
-  /** Node-RED shows this node's status and errors on the flows of these nodes, by id. */
-  users: Record<string, Node>;
-  /** The engine, while it is open. */
-  engine: Runtime | undefined;
-  /** Why it is not open, when that has been tried. */
-  failure: string | undefined;
-  /** As `SharedRuntime.register`. */
-  register(node: Node, user: RuntimeUser): () => void;
-}
-
-/** Hears what happens in every runtime; must not throw. */
-export type RuntimeListener = (runtime: RuntimeNode, event: RuntimeEvent) => void;
+import { type RuntimeNode, enter, openRuntimes, tellListeners } from "./runtimes.js";
+import { SharedRuntime } from "./shared-runtime.js";
 
 /** Which config node has which folder: the engine keeps other processes away, and waits for one of its own to let go. */
 const owners = new Map<string, string>();
-
-/** The runtimes that are there, and who wants to know what happens in them. */
-const runtimes = new Set<RuntimeNode>();
-const listeners = new Set<RuntimeListener>();
-
-export function openRuntimes(): readonly RuntimeNode[] {
-  return [...runtimes];
-}
-
-/** Returns the way to stop listening. */
-export function onRuntimeEvent(listener: RuntimeListener): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-}
 
 const DEFAULT_NETWORK = defaultsOf<NetworkSettings>(NETWORK);
 
@@ -76,7 +46,7 @@ export default function register(RED: NodeAPI): void {
       const onEvent = (event: RuntimeEvent): void => {
         const text = eventText(RED, event);
         if (text !== undefined && event.kind !== "network") problemLog.add(event.kind + event.log, text);
-        for (const listener of listeners) listener(this, event);
+        tellListeners(this, event);
       };
       const { probeIntervalMs } = network.settings;
       return Runtime.open({ folder, flush, ...budgets, ...probe, probeIntervalMs, onEvent });
@@ -91,7 +61,7 @@ export default function register(RED: NodeAPI): void {
       return this.engine;
     };
     const shared = new SharedRuntime(openHere, onFailure, systemClock);
-    runtimes.add(this);
+    const leaveOthers = enter(this);
 
     this.flush = flush;
     this.users = {};
@@ -106,7 +76,7 @@ export default function register(RED: NodeAPI): void {
     // Not looked at: whether the node was removed. A node that is only disabled counts as removed, and a queue is
     // never deleted by itself.
     this.on("close", (done: () => void) => {
-      runtimes.delete(this);
+      leaveOthers();
       shared
         .close()
         .catch((error: unknown) => this.error(error))

@@ -2,7 +2,7 @@
  * What exporter and pool nodes do alike when Node-RED has just created them.
  */
 import type { Node, NodeAPI, NodeMessage, NodeStatus } from "node-red";
-import type { RuntimeNode } from "../runtime/runtime.js";
+import type { RuntimeNode } from "../runtime/runtimes.js";
 import { textOf } from "./config.js";
 import { NodeError } from "./errors.js";
 import { MAX_WAITING } from "./intake.js";

@@ -3,7 +3,7 @@
  * TCP's slow start does, up to what held before; from there it grows by equal steps while that brings more confirmed
  * bytes per second, and rests on the plateau. It shrinks on error, on throttling, and when answers become slow.
  */
-import type { TakeLimits } from "./source.js";
+import type { TakeLimits } from "../record-source.js";
 
 /** Step of the additive growth, and the least share. */
 const STEP = 1 / 16;

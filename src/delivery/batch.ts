@@ -9,7 +9,7 @@ import type { Clock } from "../clock.js";
 import type { DeadLetterSink } from "./dead-letter-sink.js";
 import { codeOf } from "./events.js";
 import type { DeliverySettings } from "./settings.js";
-import type { RecordSource } from "./source.js";
+import type { RecordSource } from "../record-source.js";
 
 /** Attempts that a record gets by itself when its target knows nothing of the code it answered with. */
 const ATTEMPTS_ALONE = 5;

@@ -11,7 +11,7 @@ import { BatchSize } from "./batch-size.js";
 import { Concurrency } from "./concurrency.js";
 import { Pace } from "./pace.js";
 import type { DeliverySettings } from "./settings.js";
-import type { TakeLimits } from "./source.js";
+import type { TakeLimits } from "../record-source.js";
 
 export class FlowControl {
   readonly #clock: Clock;

@@ -14,7 +14,7 @@ import type { ReadShare } from "./read-share.js";
 import { asError } from "./report.js";
 import type { Report } from "./report.js";
 import type { DeliverySettings } from "./settings.js";
-import type { RecordSource, TakeLimits } from "./source.js";
+import type { RecordSource, TakeLimits } from "../record-source.js";
 import type { Wakeup } from "./wakeup.js";
 
 /** Records of the batch that tries a target, or a destination, after it was away. */

@@ -25,7 +25,7 @@ import { RejectGuard } from "./reject-guard.js";
 import { asError, Report } from "./report.js";
 import { DEFAULT_DELIVERY_SETTINGS } from "./settings.js";
 import type { DeliverySettings } from "./settings.js";
-import type { RecordSource } from "./source.js";
+import type { RecordSource } from "../record-source.js";
 import { Wakeup } from "./wakeup.js";
 
 export interface DeliveryParts {

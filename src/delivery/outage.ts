@@ -12,7 +12,7 @@ import type { DeadLetterSink } from "./dead-letter-sink.js";
 import type { Intake } from "./intake.js";
 import type { Report } from "./report.js";
 import type { DeliverySettings } from "./settings.js";
-import type { RecordSource, TakeLimits } from "./source.js";
+import type { RecordSource, TakeLimits } from "../record-source.js";
 import type { Wakeup } from "./wakeup.js";
 
 /** Records that are looked at in one go. */

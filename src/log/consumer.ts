@@ -2,7 +2,7 @@
  * One reader of a log: hands out records in order, remembers what is taken and what is confirmed, and says how far it
  * is. Where records come from (memory, then disk) is asked of the log; writing cursors down is the log's business too.
  */
-import type { Backlog, RecordSource, TakeLimits } from "../delivery/source.js";
+import type { Backlog, RecordSource, TakeLimits } from "../record-source.js";
 import type { LogRecord, Offset, Routing } from "../record.js";
 import type { BlockOrigin, BlockRecord, BlockTime, ReadPosition, RecordBlock } from "./block.js";
 import type { Cursor } from "./cursor.js";

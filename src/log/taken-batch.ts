@@ -1,4 +1,4 @@
-import type { TakeLimits } from "../delivery/source.js";
+import type { TakeLimits } from "../record-source.js";
 import type { LogRecord } from "../record.js";
 
 /** The records of one `take`, within its limits. */

@@ -1,7 +1,7 @@
 /**
  * A log without a disk, strict about its contract: a record has one fate, and only who took it may decide it.
  */
-import type { Backlog, RecordSource, TakeLimits } from "../../src/delivery/source.js";
+import type { Backlog, RecordSource, TakeLimits } from "../../src/record-source.js";
 import type { Encoded, LogRecord, Offset, Routing } from "../../src/record.js";
 
 /** How far `take` looks ahead past what it is told to skip. */

@@ -2,7 +2,7 @@
  * What the delivery loop needs of a log: records in order, taken until they are confirmed or given back.
  * `log/consumer.ts` is the real one; the loop knows no more of the log than this.
  */
-import type { LogRecord } from "../record.js";
+import type { LogRecord } from "./record.js";
 
 export interface TakeLimits {
   readonly records: number;
