@@ -102,7 +102,7 @@ for (const version of NODE_RED_VERSIONS) {
         "nodes",
       );
       const heard = await poolHeard(nodeRed);
-      const { completed, caught } = heard;
+      const { completed } = heard;
       await until("the last line of each", () =>
         ["a", "b", "c"].every((name) => file(name).at(-1) === completed.at(-1)),
       );
@@ -112,7 +112,6 @@ for (const version of NODE_RED_VERSIONS) {
       assert.deepEqual(file("b"), stored);
       assert.deepEqual(file("c"), stored.slice(stored.indexOf(file("c")[0]!)));
       assert.ok(completed.length > 300 && file("c").length > 200, `${completed.length}, ${file("c").length}`);
-      assert.deepEqual(caught, []);
       assert.deepEqual((await state()).orphans, []);
       assert.ok(!nodeRed.lines.some((line) => line.includes("Close timed out")));
     });

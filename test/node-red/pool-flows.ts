@@ -106,10 +106,16 @@ export async function poolHeard(nodeRed: NodeRed): Promise<PoolHeard> {
 /**
  * All that a Complete node heard of is there, each once and in order. There may be more, but only of what was sent: what is
  * stored while flows are being stopped is not heard of by a Complete node that has been stopped already, nor by one whose
- * way on has. Node-RED's own nodes fare no better.
+ * way on has. Node-RED's own nodes fare no better. What comes while a node is being closed is refused: its sender is told,
+ * and it is not there.
  */
-export function assertStored(stored: readonly number[], { completed, sent }: PoolHeard): void {
+export function assertStored(stored: readonly number[], { completed, caught, sent }: PoolHeard): void {
   const isStored = new Set(stored);
+  assert.deepEqual(
+    caught.filter(({ code, payload }) => code !== "closed" || isStored.has(payload as number)),
+    [],
+    "refused for another reason than a close, or refused and there all the same",
+  );
   assert.deepEqual(
     completed.filter((n) => !isStored.has(n)),
     [],
