@@ -51,7 +51,7 @@ image() {
   trap remove ERR
   mount -t tmpfs -o "size=$1" tmpfs "$backing"
   truncate -s "$2" "$backing/image"
-  mkfs.ext4 -q -F -N 1024 -m 0 -E nodiscard "${@:3}" "$backing/image"
+  mkfs.ext4 -q -F -N 1024 -m 0 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "${@:3}" "$backing/image"
   mount -o loop "$backing/image" "$dir"
   # Every new ext4 has this folder; a test wants to start with an empty one.
   rmdir "$dir/lost+found"

@@ -10,7 +10,7 @@ import { atLeast, type Figure, type Measured } from "../figure.js";
 import { compare, perSecond, rateUntil } from "../measure.js";
 import { readings100 } from "../readings.js";
 
-const COUNT = 50_000;
+const COUNT = 200_000;
 const BATCH = 1_000;
 
 async function drainMongodb(): Promise<Measured[]> {
