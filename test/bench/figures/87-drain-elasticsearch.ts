@@ -7,7 +7,7 @@ import { atLeast, atMost, type Figure, type Measured } from "../figure.js";
 import { compare, median, perSecond, rateUntil } from "../measure.js";
 import { readings100 } from "../readings.js";
 
-const COUNT = 200_000;
+const COUNT = 100_000;
 
 async function drainElasticsearch(): Promise<Measured[]> {
   const server = await startElasticsearch("9.5.3", { security: false });
