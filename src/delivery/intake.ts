@@ -32,10 +32,16 @@ const BACKLOG_SHARE = 4;
  */
 const FLUSH_PATIENCE_MS = 2_000;
 
-/** Records of one destination, taken and not sent yet. */
-export interface Staged {
+/** Records of one destination. */
+interface Group {
   readonly destination: string;
   readonly records: LogRecord[];
+}
+
+/** Taken and not sent yet. */
+export interface Staged extends Group {
+  /** Payload bytes of what was read back from disk for it. */
+  readonly readBytes: number;
 }
 
 export interface IntakeParts {
@@ -55,7 +61,6 @@ export interface IntakeParts {
 export class Intake {
   readonly #parts: IntakeParts;
   #staged: Staged[] = [];
-  #stagedReadBytes = 0;
   /** Aborts a `take` that waits; made anew after each use. */
   #taking = new AbortController();
   /** Since when records wait for company. */
@@ -84,14 +89,12 @@ export class Intake {
 
   /** Payload bytes of what was read back from disk for it. */
   get stagedReadBytes(): number {
-    return this.#stagedReadBytes;
+    return this.#staged.reduce((sum, { readBytes }) => sum + readBytes, 0);
   }
 
   /** The next batch that is ready. */
   next(): Staged | undefined {
-    const next = this.#staged.shift();
-    if (next !== undefined) this.#stagedReadBytes -= replayedBytesOf(next.records);
-    return next;
+    return this.#staged.shift();
   }
 
   /** Gives back what a batch has not brought to its end. What was taken behind it must not overtake it. */
@@ -103,7 +106,6 @@ export class Intake {
 
   /** What is staged goes back to the log. */
   release(): void {
-    this.#stagedReadBytes = 0;
     for (const { records } of this.#staged.splice(0)) this.#parts.source.release(records);
   }
 
@@ -141,8 +143,8 @@ export class Intake {
     if (this.#parts.flow.isOrdered && returns !== this.#returns) return source.release(records);
     const groups = this.#group(records);
     this.#destinations = Math.min(Math.max(1, groups.length), MOST_DESTINATIONS_AHEAD);
-    this.#staged = isForOne ? groups : groups.flatMap((group) => this.#inBatches(group));
-    this.#stagedReadBytes = this.#staged.reduce((sum, staged) => sum + replayedBytesOf(staged.records), 0);
+    const batches = isForOne ? groups : groups.flatMap((group) => this.#inBatches(group));
+    this.#staged = batches.map((batch) => ({ ...batch, readBytes: replayedBytesOf(batch.records) }));
     // A source that cannot pass over records gave only held ones: they come first again, so there is nothing to do.
     if (this.isEmpty) await wakeup.wait(nextTryMs);
   }
@@ -224,12 +226,12 @@ export class Intake {
     };
   }
 
-  #group(records: readonly LogRecord[]): Staged[] {
+  #group(records: readonly LogRecord[]): Group[] {
     const { source, target, holds } = this.#parts;
-    const groups = new Map<string, Staged>();
+    const groups = new Map<string, Group>();
     const heldBack: LogRecord[] = [];
     // Neighbours often share their destination.
-    let last: Staged | undefined;
+    let last: Group | undefined;
     for (const record of records) {
       const destination = target.destinationOf(record);
       if (last?.destination !== destination) {
@@ -247,9 +249,9 @@ export class Intake {
   }
 
   /** Cuts what came for one destination into batches of the present size. */
-  #inBatches(group: Staged): Staged[] {
+  #inBatches(group: Group): Group[] {
     const { batch } = this.#parts.flow;
-    const batches: Staged[] = [];
+    const batches: Group[] = [];
     let records: LogRecord[] = [];
     let bytes = 0;
     for (const record of group.records) {

@@ -49,6 +49,9 @@ const CLOSE_MS = 3_000;
 /** Of that, how long batches under way have to let go before they are abandoned. */
 const LET_GO_MS = 2_000;
 
+/** How often it is looked whether others have given back memory for what is read. */
+const SHARE_LOOK_MS = 250;
+
 /** How often it is looked whether the wall clock can be trusted, by those who wait for that. */
 const CLOCK_LOOK_MS = 1_000;
 
@@ -250,7 +253,8 @@ export class Delivery {
     } else if (!this.#hasRoom()) {
       // The next batch is read while one is under way: neither the disk nor the target waits for the other.
       if (this.#mayLookAhead()) await this.#intake.fill(false, this.#underWay());
-      else await this.#wakeup.wait();
+      // Others who give memory back ring no bell here.
+      else await this.#wakeup.wait(this.#readShare.hasRoom ? Infinity : SHARE_LOOK_MS);
     } else if (!this.#intake.isEmpty) {
       this.#launch(this.#intake.next()!);
     } else {

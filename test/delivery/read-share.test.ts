@@ -53,6 +53,39 @@ describe("Memory for what is read back", () => {
     assert.ok(most > 8_192 * KIB, `${most / KIB} KiB were held`);
   });
 
+  it("is taken up soon when others give it back, though a record of one's own rests for minutes", async () => {
+    const clock = new FakeClock();
+    const readShare = new ReadShare(100 * KIB);
+    const [busy, waiting] = [new DeliveryRig({ clock, readShare }), new DeliveryRig({ clock, readShare })];
+    waiting.target.script = (batch) => ({
+      outcomes: batch.map((record) =>
+        record.offset === 0 ? { kind: "retry", cause: new Error("later") } : waiting.target.store([record])[0]!,
+      ),
+    });
+    waiting.append(1);
+    await clock.advance(3_600_000);
+    assert.equal(waiting.target.arrived.length, 0);
+    let answer = (): void => undefined;
+    busy.target.script = async (batch) => {
+      await new Promise<void>((resolve) => (answer = resolve));
+      return { outcomes: busy.target.store(batch) };
+    };
+    busy.append(120, { payload: PAYLOAD, replayed: true });
+    await clock.advance(1_000);
+    waiting.append(50);
+    await clock.advance(1_000);
+    assert.equal(waiting.target.arrived.length, 0, "there was room although all was taken");
+
+    busy.target.script = undefined;
+    answer();
+    await clock.advance(1_000);
+
+    assert.equal(waiting.target.arrived.length, 50);
+    const closing = [busy.delivery.close(), waiting.delivery.close()];
+    await clock.advance(3_000);
+    await Promise.all(closing);
+  });
+
   it("does not count what was just accepted, which is in memory anyway", async () => {
     const { most, arrived } = await comeBack(new ReadShare(0), false);
 
