@@ -1,9 +1,12 @@
 /**
  * Node-RED's editor in a real browser, driven by hand-sized steps: drag a node in, open its dialog, deploy.
  */
+import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
 
+/** What covers the editor while it deploys: in Node-RED 4, and in 5. */
+const SHADES = "#red-ui-editor-shade, .red-ui-shade";
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 
 /** The browser of this machine; undefined where there is none. */
@@ -118,9 +121,13 @@ export class Editor {
     await this.page.locator(button).waitFor({ state: "hidden" });
   }
 
+  /** Deploys what was changed, and waits until the editor takes clicks again: a shade covers it for a moment longer. */
   async deploy(): Promise<void> {
+    const dirty = (): boolean => (globalThis as unknown as { RED: EditorGlobal }).RED.nodes.dirty();
+    assert.ok(await this.page.evaluate(dirty), "there is something to deploy");
     await this.page.locator("#red-ui-header-button-deploy").click();
     await this.page.waitForFunction(() => !(globalThis as unknown as { RED: EditorGlobal }).RED.nodes.dirty());
+    await this.page.locator(SHADES).filter({ visible: true }).waitFor({ state: "hidden" });
   }
 
   /** A tray slides in: what is clicked while it moves is missed. */

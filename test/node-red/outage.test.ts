@@ -1,7 +1,7 @@
 /** Files that cannot be written, and folders that are taken: the node says why, records wait, and go on by themselves. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FaultyDisk, whyNoFaultyDisk } from "../support/faulty-disk.js";
@@ -91,7 +91,8 @@ describe("a queue folder that another Node-RED has", function () {
     const flow = [
       TAB,
       runtimeNode({ folder: join(folder, "queue") }),
-      exporterNode({ file }),
+      // What it accepted is on the disk once it says so.
+      exporterNode({ file, flush: { durability: "everyMessage" } }),
       ...listeners(["exporter"]),
     ];
     const first = await startNodeRed("5");
@@ -102,7 +103,7 @@ describe("a queue folder that another Node-RED has", function () {
       await until("an outage on show", async () => /1 waiting/.test((await heard(first)).statuses.at(-1) ?? ""));
       await second.deploy(flow);
       await second.waitFor("in use by another process");
-      await until("it to be written", () => existsSync(join(folder, "queue", "logs", "exporter")));
+      await until("it to be written", async () => (await heard(first)).completed.length === 1);
 
       await first.kill9();
       await until("the other to have it", async () => /1 waiting/.test((await heard(second)).statuses.at(-1) ?? ""));
