@@ -9,7 +9,7 @@ import type { TakeLimits } from "../record-source.js";
 const STEP = 1 / 16;
 const LEAST_SHARE = 1 / 64;
 
-/** Share of the first batches: 64 KiB and 62 records of the default limits. */
+/** Share of the first batches: 64 KiB and 313 records of the default limits. */
 const START_SHARE = 1 / 16;
 
 /** Answers that are averaged before a step is judged. */

@@ -39,7 +39,7 @@ export interface DeliverySettings {
 }
 
 export const DEFAULT_DELIVERY_SETTINGS: DeliverySettings = {
-  batchRecords: 1_000,
+  batchRecords: 5_000,
   batchBytes: 1024 * 1024,
   batchWaitMs: 100,
   concurrency: 4,

@@ -164,7 +164,7 @@ export class LogConsumer implements RecordSource {
         const changes = this.#changes;
         if (limits.live === true && this.#liveStart > this.#head) this.#takeLive(batch);
         if (batch.records.length > 0) return batch.records;
-        await this.#fill(batch, signal);
+        await this.#fill(batch);
         const first = batch.records[0];
         if (first !== undefined) {
           if (first.offset > (this.#marks.at(-1)?.offset ?? -1)) this.#mark(first.offset, first.acceptedAtMs);
@@ -219,15 +219,15 @@ export class LogConsumer implements RecordSource {
     return false;
   }
 
-  async #fill(batch: TakenBatch, signal: AbortSignal): Promise<void> {
+  /** Reads on until the batch is full, even when the take is called off: what is there comes soon. */
+  async #fill(batch: TakenBatch): Promise<void> {
     // With nothing under way below, it is what comes next that makes ranges fewer.
     this.#isAtCursor = this.#head <= this.offset;
     this.#takePassedOver(batch);
     try {
       while (!batch.isFull && this.#mayReadAhead()) {
         this.#takeFromBlock(batch);
-        // Called off: what is taken already is given. Giving it back would mean to read it again.
-        if (batch.isFull || signal.aborted || !(await this.#nextBlock(signal))) break;
+        if (batch.isFull || !(await this.#nextBlock())) break;
       }
     } catch (error) {
       this.release(batch.records);
@@ -292,8 +292,8 @@ export class LogConsumer implements RecordSource {
   }
 
   /** Goes to the block that has the next record; false when there is none yet. */
-  async #nextBlock(signal: AbortSignal): Promise<boolean> {
-    while (this.#head < this.#log.nextOffset && !signal.aborted) {
+  async #nextBlock(): Promise<boolean> {
+    while (this.#head < this.#log.nextOffset) {
       const head = this.#head;
       const next = this.#log.nextOffset;
       const block = await this.#log.blockAt(head, this.#source);

@@ -99,9 +99,9 @@ export class Flushed {
   }
 
   /** Calls back once everything up to `offset` is synced, or confirmed by everyone. */
-  whenSynced(offset: number, nowMs: number, done: Synced): void {
+  whenSynced(offset: number, clock: Clock, done: Synced): void {
     this.#waiting.push({ offset, done });
-    this.want(nowMs);
+    if (!this.isWanted) this.want(clock.elapsedMs());
   }
 
   async round(clock: Clock, sync: boolean): Promise<void> {
@@ -186,7 +186,7 @@ export class Flusher {
 
   /** Calls back once everything up to `offset` is synced, at the latest with `release`. */
   whenSynced(flushed: Flushed, offset: number, done: Synced): void {
-    flushed.whenSynced(offset, this.#clock.elapsedMs(), done);
+    flushed.whenSynced(offset, this.#clock, done);
     this.poke(flushed);
   }
 
@@ -198,7 +198,8 @@ export class Flusher {
 
   /** A record was appended, or something confirmed. Cheap: called for each. */
   poke(flushed: Flushed): void {
-    if (flushed.running !== undefined) return; // it is looked at again when that has ended
+    // It is looked at again when that has ended, or in a moment.
+    if (flushed.running !== undefined || this.#willLook) return;
     const maySync = flushed.isWanted && this.#syncing === undefined;
     const mayWrite = this.#writing === undefined && flushed.isOverShare;
     if (maySync || mayWrite) {

@@ -33,6 +33,8 @@ export interface LogOptions {
   readonly segmentBytes: number;
   /** False: records stay in memory, and only what an earlier life has left on disk is looked after. */
   readonly persistent: boolean;
+  /** True: somebody waits for each record to be synced, so blocks are packed as they fill. Default false. */
+  readonly packsAhead?: boolean;
   /** Told of bad bytes found while reading, below which something had been safe. */
   readonly onLoss: (loss: Loss) => void;
   /** Called when the log has let go of its folder. */
@@ -63,10 +65,12 @@ export class Log {
     const { clock, random, persistent } = options;
     this.#o = options;
     this.found = found;
-    const tail = new Tail(found.nextOffset, found.carried, (wallMs) => ({
-      idBase: newIdBase(wallMs, random(10)),
-      bootId: Buffer.from(clock.bootId),
-    }));
+    const tail = new Tail(
+      found.nextOffset,
+      found.carried,
+      (wallMs) => ({ idBase: newIdBase(wallMs, random(10)), bootId: Buffer.from(clock.bootId) }),
+      options.packsAhead === true ? (entry) => this.#store.packAhead(entry) : undefined,
+    );
     const folder = new SegmentFolder(options, found);
     const readership = new Readership(
       found.cursors,

@@ -11,7 +11,7 @@ import { DamageWatch } from "./damage.js";
 import { BLOCK_HEADER_BYTES, BLOCK_KINDS } from "./frame.js";
 import type { BlockSource } from "./consumer.js";
 import type { Range } from "./ranges.js";
-import { type Segment, SegmentReader, unpackRecords } from "./segment.js";
+import { type FoundBlock, type Segment, SegmentReader, unpackRecords } from "./segment.js";
 
 /** The segments to read from, as they are now. */
 export interface SegmentList {
@@ -22,9 +22,17 @@ export interface SegmentList {
   onDamage(segment: Segment, range: Range): void;
 }
 
+/** A block as it was found; its records only where it has some that are wanted. */
+interface Loaded {
+  readonly found: FoundBlock;
+  readonly body: Buffer | BytesError | undefined;
+}
+
 class Stream {
   readonly #reader: SegmentReader;
   readonly #damage: DamageWatch;
+  /** The block behind `peeked`, read and inflated while the records of that one are used. Never more than this one. */
+  #ahead: Promise<Loaded | undefined> | undefined;
   peeked: RecordBlock | undefined;
 
   constructor(reader: SegmentReader, damage: DamageWatch) {
@@ -35,26 +43,58 @@ class Stream {
   /** Moves `peeked` to the first block that reaches `offset`; false when there is none. */
   async advanceTo(offset: number, lowestWanted: number): Promise<boolean> {
     while (this.peeked === undefined || this.peeked.last < offset) {
-      const found = await this.#reader.next();
-      await this.#damage.passed(this.#reader.bad, found?.header, lowestWanted);
-      if (found === undefined) {
+      const loaded = await this.#next(offset);
+      await this.#damage.passed(this.#reader.bad, loaded?.found.header, lowestWanted);
+      if (loaded === undefined) {
         this.peeked = undefined;
         return false;
       }
-      const { header, position } = found;
-      if (header.kind !== BLOCK_KINDS.records || header.origin + header.span < offset) continue;
-      try {
-        this.peeked = unpackRecords(await found.body(), header).measure();
-      } catch (error) {
-        if (!(error instanceof BytesError)) throw error;
-        this.#damage.undecodable({ from: position, to: position + BLOCK_HEADER_BYTES + header.storedLength });
-      }
+      this.#use(loaded);
+      // The end of a file that still grows is looked for when it is wanted.
+      if (this.peeked !== undefined && this.#reader.hasMore) this.#lookAhead(this.peeked.last + 1);
     }
     return true;
   }
 
-  close(): Promise<void> {
-    return this.#reader.close();
+  #next(offset: number): Promise<Loaded | undefined> {
+    const ahead = this.#ahead ?? this.#load(offset);
+    this.#ahead = undefined;
+    return ahead;
+  }
+
+  #lookAhead(offset: number): void {
+    this.#ahead = this.#load(offset);
+    this.#ahead.catch(() => undefined); // whoever comes for the block hears of it
+  }
+
+  async #load(offset: number): Promise<Loaded | undefined> {
+    const found = await this.#reader.next();
+    if (found === undefined) return undefined;
+    const { kind, origin, span } = found.header;
+    if (kind !== BLOCK_KINDS.records || origin + span < offset) return { found, body: undefined };
+    try {
+      return { found, body: await found.body() };
+    } catch (error) {
+      if (!(error instanceof BytesError)) throw error;
+      return { found, body: error };
+    }
+  }
+
+  /** Makes its records the ones at hand, if it has any. */
+  #use({ found: { header, position }, body }: Loaded): void {
+    if (body === undefined) return;
+    try {
+      if (body instanceof BytesError) throw body;
+      this.peeked = unpackRecords(body, header).measure();
+    } catch (error) {
+      if (!(error instanceof BytesError)) throw error;
+      this.#damage.undecodable({ from: position, to: position + BLOCK_HEADER_BYTES + header.storedLength });
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#ahead?.catch(() => undefined); // its file is not closed under it
+    await this.#reader.close();
   }
 }
 

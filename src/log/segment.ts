@@ -196,7 +196,7 @@ export class SegmentReader {
   /** Ranges without a valid block, as found so far. */
   readonly bad: Range[] = [];
 
-  /** @param isForward each body is asked for before the next block is, so that all can be read into one buffer */
+  /** @param isForward each body is awaited before the next block is asked for: all can be read into one buffer */
   constructor(segment: Segment, files: Files, compression: Compression, isForward = false) {
     this.segment = segment;
     this.#files = files;
@@ -207,6 +207,11 @@ export class SegmentReader {
   /** The header bytes, fewer when the file is shorter. */
   header(): Promise<Buffer> {
     return this.#bytes(0, SEGMENT_HEADER_BYTES);
+  }
+
+  /** False: there is nothing behind what has been read, as far as the file goes now. */
+  get hasMore(): boolean {
+    return this.#position < this.segment.size;
   }
 
   /** The next block at or behind the last one whose stored body is intact; undefined at the end. */

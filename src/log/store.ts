@@ -5,6 +5,7 @@
  */
 import type { Clock } from "../clock.js";
 import { isErrno } from "../files.js";
+import { BLOCK_BYTES } from "./block.js";
 import type { Compression } from "./compression.js";
 import { type Cursor, type Cursors, encodeCursorChanges, encodeSnapshot } from "./cursor.js";
 import { SettleError, StorageError } from "./errors.js";
@@ -21,7 +22,7 @@ import {
 } from "./segment.js";
 import type { SegmentFolder } from "./segment-folder.js";
 import { SettleLateError } from "./settling.js";
-import type { Tail, TailBlock } from "./tail.js";
+import type { Tail, TailBlock, TailEntry } from "./tail.js";
 
 export interface StoreOptions {
   readonly clock: Clock;
@@ -54,6 +55,8 @@ const MAY_CONTINUE = ["ENOSPC", "EDQUOT", "EAGAIN", "EINTR", "EMFILE", "ENFILE"]
  * They are some ms of work for libuv's threads, behind which others wait no longer than that.
  */
 const PACKED_AT_ONCE = 16;
+/** No more than that is packed before its round: it is in memory twice until then. */
+const PACKED_AHEAD_BYTES = PACKED_AT_ONCE * BLOCK_BYTES;
 
 interface Round {
   readonly blocks: readonly TailBlock[];
@@ -158,7 +161,7 @@ export class Store {
     const packed: PackedBlock[] = [];
     for (let i = 0; i < blocks.length; i += PACKED_AT_ONCE) {
       const some = blocks.slice(i, i + PACKED_AT_ONCE);
-      packed.push(...(await Promise.all(some.map(({ kept }) => packRecords(kept, compression)))));
+      packed.push(...(await Promise.all(some.map((block) => this.#pack(block)))));
     }
     const bytes = packed.reduce((sum, { stored }) => sum + stored.length, 0);
     if (this.#writer !== undefined && this.#writer.end + bytes > this.#o.segmentBytes) await this.#seal();
@@ -189,6 +192,18 @@ export class Store {
     this.#tail.writing(blocks);
     await this.#writing(() => writer.append(framed));
     this.#roundDone();
+  }
+
+  /** Packs a block before its round, beside whatever is accepted meanwhile: who waits for the round waits less. */
+  packAhead(entry: TailEntry): void {
+    if (this.#tail.unwrittenBytes > PACKED_AHEAD_BYTES) return;
+    // What cannot be packed now is packed by the round, which then tells why not.
+    entry.packed = packRecords(entry.block, this.#o.compression).catch(() => undefined);
+  }
+
+  async #pack({ entry, kept }: TailBlock): Promise<PackedBlock> {
+    const ahead = kept === entry.block ? await entry.packed : undefined;
+    return ahead ?? packRecords(kept, this.#o.compression);
   }
 
   async #finishRound(): Promise<void> {

@@ -6,6 +6,7 @@
 import type { Clock } from "../clock.js";
 import type { Encoded, LogRecord, Routing } from "../record.js";
 import { BLOCK_BYTES, RecordBlock } from "./block.js";
+import type { PackedBlock } from "./segment.js";
 
 /** Ids carry the time of their block: a block is not left open for longer than this. */
 const MAX_BLOCK_AGE_MS = 60_000;
@@ -29,6 +30,8 @@ export interface TailEntry {
   isInDoubt: boolean;
   /** Where the round that wrote it ends in the segment. */
   end: number;
+  /** The whole block as it will be written, where it was packed before its round. Resolves to undefined when that failed. */
+  packed?: Promise<PackedBlock | undefined> | undefined;
 }
 
 /** What the log knows of confirmations: what all have confirmed, and of that what their targets have settled. */
@@ -62,16 +65,22 @@ export class Tail {
   #marks: { readonly offset: number; readonly atMs: number }[] = [];
   #elidedTo = 0;
   readonly #begin: (wallMs: number) => { idBase: Buffer; bootId: Buffer };
+  readonly #onFilled: (entry: TailEntry) => void;
   lastAcceptedAtMs = 0;
 
-  /** `carried`: blocks of an earlier life that have to be written again. */
+  /**
+   * @param carried blocks of an earlier life that have to be written again
+   * @param onFilled called with each block that had no room for the next record: it stays as it is
+   */
   constructor(
     nextOffset: number,
     carried: readonly RecordBlock[],
     begin: (wallMs: number) => { idBase: Buffer; bootId: Buffer },
+    onFilled: (entry: TailEntry) => void = () => undefined,
   ) {
     this.#next = nextOffset;
     this.#begin = begin;
+    this.#onFilled = onFilled;
     this.#entries = carried.map((block) => ({ block, state: "unwritten", isInDoubt: true, end: 0 }));
     this.#unwrittenBytes = carried.reduce((sum, { length }) => sum + length, 0);
     if (carried.length > 0) this.#marks.push({ offset: carried[0]!.first, atMs: LONG_AGO });
@@ -167,7 +176,10 @@ export class Tail {
     const baseElapsedMs = Math.floor(elapsedMs);
     const head = { origin, ...this.#begin(baseTimeMs), baseElapsedMs, baseTimeMs, isDoubtful: !clock.isWallTrusted };
     const block = RecordBlock.begin(head, sizeOf(payload));
-    this.#open?.shrink();
+    if (this.#open !== undefined) {
+      this.#open.shrink();
+      this.#onFilled(this.#entries.at(-1)!);
+    }
     this.#open = block;
     this.#entries.push({ block, state: "unwritten", isInDoubt: false, end: 0 });
     return block;
@@ -255,6 +267,7 @@ export class Tail {
       this.#unwrittenBytes -= entry.block.length;
       entry.state = "written";
       entry.end = end;
+      entry.packed = undefined;
     }
     this.#marks = this.#marks.filter(({ offset }) => offset >= upTo);
   }

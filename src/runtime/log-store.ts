@@ -348,6 +348,7 @@ export class LogStore implements SharedBudget {
       consumers,
       segmentBytes: this.#segmentBytes(flush),
       persistent: flush.durability !== "memory",
+      packsAhead: flush.durability === "everyMessage",
       onLoss: (loss) => this.#lost(`${kind}/${name}`, name, loss),
       onEnd: () => {
         this.#letterLogs.delete(log);

@@ -124,7 +124,7 @@ export const FLUSH_SETTINGS = {
   overflow: { kind: "choice", choices: ["dropOldest", "dropNewest", "refuse"], default: "dropOldest" },
   sending: { kind: "choice", choices: ["automatic", "onRequest"], default: "automatic" },
   keepUnsent: { kind: "switch", default: true },
-  batchRecords: { kind: "number", unit: "", min: 1, max: 10_000, default: 1_000 },
+  batchRecords: { kind: "number", unit: "", min: 1, max: 10_000, default: 5_000 },
   batchBytes: { kind: "number", unit: "bytes", min: KIB, max: 20 * MIB, default: MIB },
   batchWaitMs: { kind: "number", unit: "ms", min: 0, max: 60_000, default: 100 },
   concurrency: { kind: "number", unit: "", min: 1, max: 16, default: 4 },

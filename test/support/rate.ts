@@ -6,6 +6,8 @@ const SLICE_MS = 10;
 
 export class Rate {
   perSecond: number;
+  /** What has been done in all, also of what is still under way. */
+  done = 0;
   readonly #clock: Clock;
   #working: Promise<void> = Promise.resolve();
   #sliceEndMs = 0;
@@ -27,6 +29,7 @@ export class Rate {
       if (this.#left <= 0) await this.#nextSlice();
       const now = Math.min(rest, this.#left);
       this.#left -= now;
+      this.done += now;
       rest -= now;
     }
   }

@@ -239,10 +239,11 @@ export class FileTarget implements Target {
       this.#destinations.files.markDirty(file.path);
       await this.#destinations.setPosition(file, place, session.positions);
       this.#destinations.counts.appended(file, lines.bytes.subarray(0, appended.bytes));
-      lines.ends.forEach((end, i) => {
+      for (let i = 0; i < taken.length; i++) {
         // What did not fit the disk is offered again; that attempt fails as a whole, and the target is unusable.
-        outcomes[places[i]!] = end <= appended.bytes ? DELIVERED : { kind: "retry", cause: appended.error! };
-      });
+        const isThere = lines.ends[i]! <= appended.bytes;
+        outcomes[places[i]!] = isThere ? DELIVERED : { kind: "retry", cause: appended.error! };
+      }
     }
     const state = session.positions.encode();
     if (count === bodies.length) return { outcomes, state };
@@ -267,15 +268,15 @@ export class FileTarget implements Target {
     const places: number[] = [];
     // A new file takes a record of any size when files are only set aside, not bounded for good.
     const isBounded = this.#destinations.room.isLimited && this.#options.whenFull !== "rotate";
-    batch.forEach((record, i) => {
-      const body = this.#bodyOf(record);
+    for (let i = 0; i < batch.length; i++) {
+      const body = this.#bodyOf(batch[i]!);
       if (!Buffer.isBuffer(body)) outcomes[i] = rejected(body);
       else if (isBounded && this.#destinations.room.isTooLarge(body)) outcomes[i] = rejected(TOO_LARGE);
       else {
         bodies.push(body);
         places.push(i);
       }
-    });
+    }
     return { bodies, places };
   }
 

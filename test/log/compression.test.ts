@@ -1,0 +1,46 @@
+/** Deflating with streams that are used again and again. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { deflateRawSync, inflateRawSync } from "node:zlib";
+import fc from "fast-check";
+import { deflateCompression } from "../../src/log/compression.js";
+
+const body = fc
+  .tuple(fc.uint8Array({ minLength: 1, maxLength: 300 }), fc.integer({ min: 1, max: 3_000 }))
+  .map(([bytes, times]) => Buffer.concat(Array.from({ length: times }, () => Buffer.from(bytes))));
+
+describe("compressing blocks", () => {
+  it("gives back each body whole, however many are compressed side by side", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(body, { maxLength: 12 }), async (bodies) => {
+        const deflated = await Promise.all(bodies.map((each) => deflateCompression.deflate(each)));
+
+        for (const [i, smaller] of deflated.entries()) {
+          const raw = bodies[i]!;
+          if (smaller === undefined) assert.ok(raw.length < 512 || deflateRawSync(raw).length > raw.length / 2);
+          else assert.ok((await deflateCompression.inflate(smaller, raw.length)).equals(raw));
+        }
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it("takes a record of many MiB, and leaves what cannot be made smaller as it is", async () => {
+    const noise = randomBytes(6 * 1024 * 1024);
+    const halfNoise = Buffer.concat([noise, Buffer.alloc(noise.length)]);
+
+    const [left, smaller] = await Promise.all([deflateCompression.deflate(noise), deflateCompression.deflate(halfNoise)]);
+
+    assert.equal(left, undefined);
+    assert.ok(inflateRawSync(smaller!).equals(halfNoise));
+  });
+
+  it("keeps no memory of the body before", async () => {
+    const [first, second] = [Buffer.alloc(4_096, "first "), Buffer.alloc(4_096, "second ")];
+
+    await deflateCompression.deflate(first);
+    const smaller = await deflateCompression.deflate(second);
+
+    assert.ok(smaller!.equals(deflateRawSync(second, { level: 1 })));
+  });
+});
