@@ -111,7 +111,7 @@ async function openCandidates(task: CatchUp): Promise<Map<string, Candidate>> {
       const file = at === undefined ? undefined : await find(at, entry);
       if (file === undefined) continue;
       task.onDoubt(file.path);
-      const remainder = new Remainder(file, entry.position);
+      const remainder = new Remainder(file, entry.position, task.format.lineEnd.length);
       candidates.set(entry.name, { file, remainder });
       await remainder.skip(await preamble(file, entry.position, task.format));
     }

@@ -11,7 +11,6 @@ import { OutputFile } from "./output-file.js";
 import { pathKey } from "./state.js";
 
 const CHUNK_BYTES = 256 * 1_024;
-const QUOTE = 0x22;
 
 /** At least so much is to go. */
 export interface Excess {
@@ -73,7 +72,7 @@ async function findCut(
   file: OutputFile,
   from: number,
   excess: Excess,
-  { lineEnd, isQuoted }: LineFormat,
+  { lineEnd, quote }: LineFormat,
   signal: AbortSignal,
 ): Promise<{ position: number; lines: number }> {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
@@ -84,10 +83,9 @@ async function findCut(
     const filled = await file.read(chunk.subarray(0, Math.min(chunk.length, file.end - at)), at);
     if (filled === 0) break;
     for (let i = 0; i < filled; i++) {
-      const byte = chunk[i];
-      if (byte === QUOTE && isQuoted) isInQuotes = !isInQuotes;
-      if (byte !== lineEnd[0] || i % lineEnd.length !== 0) continue;
-      if (lineEnd.length > 1 && !chunk.subarray(i, i + lineEnd.length).equals(lineEnd)) continue;
+      if (i % lineEnd.length !== 0) continue;
+      if (quote !== undefined && isAt(chunk, i, quote)) isInQuotes = !isInQuotes;
+      if (!isAt(chunk, i, lineEnd)) continue;
       const position = at + i + lineEnd.length;
       lines++;
       if (!isInQuotes && lines >= excess.lines && position - from >= excess.bytes) return { position, lines };
@@ -95,6 +93,11 @@ async function findCut(
     at += filled;
   }
   return { position: file.end, lines };
+}
+
+/** The first byte decides nearly always. */
+function isAt(chunk: Buffer, i: number, bytes: Buffer): boolean {
+  return chunk[i] === bytes[0] && (bytes.length === 1 || chunk.subarray(i, i + bytes.length).equals(bytes));
 }
 
 async function copy(from: OutputFile, to: OutputFile, start: number, end: number, signal: AbortSignal): Promise<void> {

@@ -13,8 +13,8 @@ export interface LineFormat {
   readonly lineEnd: Buffer;
   /** The first line of each new file, with its end; empty when there is none. */
   readonly header: Buffer;
-  /** True when a line break within quotes does not end a line. */
-  readonly isQuoted: boolean;
+  /** A line break between two of these does not end a line. Undefined: every one does. */
+  readonly quote: Buffer | undefined;
   /** The line without its end. @throws {PayloadError} when the payload cannot be read */
   body(record: LogRecord): Buffer;
 }
@@ -49,7 +49,7 @@ export function lineFormat(options: LineOptions): LineFormat {
 class TextLines implements LineFormat {
   readonly lineEnd: Buffer;
   readonly header = NOTHING;
-  readonly isQuoted = false;
+  readonly quote = undefined;
   readonly #encoding: TextEncoding;
   readonly #buffers: LineOptions["buffers"];
 
@@ -82,7 +82,7 @@ class TextLines implements LineFormat {
 class JsonLines implements LineFormat {
   readonly lineEnd: Buffer;
   readonly header = NOTHING;
-  readonly isQuoted = false;
+  readonly quote = undefined;
   readonly #encoding: TextEncoding;
 
   constructor(encoding: TextEncoding) {
@@ -99,7 +99,7 @@ class JsonLines implements LineFormat {
 class CsvLines implements LineFormat {
   readonly lineEnd: Buffer;
   readonly header: Buffer;
-  readonly isQuoted = true;
+  readonly quote: Buffer;
   readonly #encoding: TextEncoding;
   readonly #csv: CsvOptions;
 
@@ -107,6 +107,7 @@ class CsvLines implements LineFormat {
     this.#encoding = encoding;
     this.#csv = csv;
     this.lineEnd = encoding.encode("\n");
+    this.quote = encoding.encode('"');
     this.header = csv.header ? encoding.encode(`${csvHeader(csv)}\n`) : NOTHING;
   }
 

@@ -18,13 +18,16 @@ type Phase =
 export class Remainder {
   readonly #file: OutputFile;
   readonly #size: number;
+  readonly #unitBytes: number;
   #position: number;
   #phase: Phase = { kind: "matching" };
   #chunk = Buffer.alloc(0);
   #chunkStart = 0;
 
-  constructor(file: OutputFile, position: number) {
+  /** @param unitBytes of a character at least, by the encoding: nothing is cut within one */
+  constructor(file: OutputFile, position: number, unitBytes = 1) {
     this.#file = file;
+    this.#unitBytes = unitBytes;
     this.#size = file.end;
     this.#position = position;
     if (position >= this.#size) this.#phase = { kind: "done" };
@@ -68,9 +71,9 @@ export class Remainder {
     return false;
   }
 
-  /** To be called once no more lines are compared: cuts NULs at the very end, which no line ends with. */
+  /** To be called once no more lines are compared: cuts characters at the very end that are NUL, or half there. */
   async finish(): Promise<void> {
-    const kept = await this.#endWithoutNuls(this.#position);
+    const kept = this.#wholeCharacters(await this.#endWithoutNuls(this.#position));
     if (this.#phase.kind === "torn" && kept === this.#position) await this.#cutTorn();
     else if (kept < this.#size && this.#file.end === this.#size) await this.#file.cut(kept);
     this.#position = this.position;
@@ -93,6 +96,13 @@ export class Remainder {
       return this.#chunk.subarray(0, length);
     }
     return this.#chunk.subarray(offset, offset + length);
+  }
+
+  /** With more than one byte for each, the NULs of the last character belong to it: a line feed may be 0A 00. */
+  #wholeCharacters(end: number): number {
+    const unit = this.#unitBytes;
+    const whole = Math.min(Math.ceil(end / unit), Math.floor(this.#size / unit)) * unit;
+    return Math.max(this.#position, whole);
   }
 
   /** Where the NULs begin that reach to the end of the file; its size when there are none. Never before `start`. */

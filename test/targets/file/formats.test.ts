@@ -142,6 +142,7 @@ describe("The format of a file", () => {
     refuses({}, "file-name-missing");
     refuses({ file: "x\0y" }, "file-name");
     refuses({ file: "x", encoding: "klingon" }, "file-encoding");
+    for (const encoding of ["hex", "base64"]) refuses({ file: "x", encoding }, "file-encoding");
     refuses({ file: "x", format: "csv" }, "file-columns");
     refuses({ file: "x", format: "csv", csv: { columns: ["a"], separator: ";;" } }, "file-separator");
     refuses({ file: "x", maxLines: -1 }, "file-option");

@@ -166,6 +166,17 @@ describe("The limits of a file", () => {
     assert.ok(text.endsWith('29,"two\nlines"\n'));
   });
 
+  it("take a letter of two bytes, one of which is that of a quote, for no quote", async () => {
+    const options = { format: "csv", csv: { columns: ["text"], header: false }, encoding: "utf16le" } as const;
+    const target = await openTarget({ ...options, maxLines: 4 });
+    for (const text of ["\u2022", "b", "c", "d", "e"]) {
+      log.add({ text });
+      await log.deliverAll(target);
+    }
+
+    assert.equal(fs.readFileSync(file, "utf16le"), "b\nc\nd\ne\n");
+  });
+
   it("empty the file once at a deploy, and not again after a restart of the same deploy", async () => {
     fs.writeFileSync(file, "old\n");
     const first = await openTarget({ mode: "overwrite" });

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { FileTarget } from "../../../src/targets/file/target.js";
+import { textEncoding } from "../../../src/targets/file/text-encoding.js";
 import { tempFolder } from "../../support/temp-folder.js";
 import { LogModel } from "./log-model.js";
 
@@ -70,6 +71,24 @@ describe("A new life of the file target", () => {
 
     assert.equal(fs.readFileSync(file, "latin1"), "0\n1\n2\n3\n4\n5\n6\n7\n8\n");
   });
+
+  for (const encoding of ["utf16le", "utf-32le"]) {
+    it(`leaves lines in ${encoding} whole, though each ends with the NULs that a power cut may leave`, async () => {
+      const log = new LogModel();
+      for (let n = 0; n < 6; n++) log.add(n);
+
+      for (const deliveries of [2, 2, 2]) {
+        const target = new FileTarget({ file, encoding });
+        await log.open(target);
+        for (let i = 0; i < deliveries; i++) await log.deliver(target, 1);
+        await target.close();
+        log.crashElided();
+      }
+
+      const lines = Array.from({ length: 6 }, (_, n) => `${n}\n`).join("");
+      assert.deepEqual(fs.readFileSync(file), textEncoding(encoding).encode(lines));
+    });
+  }
 
   it("compares a file that comes back only after the others were compared, before it adds a line", async () => {
     const [root, away] = [join(folder, "root"), join(folder, "away")];
