@@ -419,6 +419,31 @@ for (const client of CLIENTS) {
       }
     });
 
+    it("goes on through the other node when one takes requests and never answers them", async () => {
+      const mute = await ScriptedPeer.listen();
+      try {
+        const clock = new FakeClock();
+        const target = await openTarget({ connection: { nodes: [peer.url, mute.url] } }, { ...parts, clock });
+        mute.onOther = mute.onBulk = () => () => undefined;
+        const deliver = (): Promise<unknown> => target.deliver([record({})], never);
+        const both = [deliver(), deliver()];
+        const settled = Promise.allSettled(both);
+        await Promise.all([Promise.any(both), mute.untilBulks(1)]);
+        await clock.advance(31_000);
+        assert.deepEqual((await settled).map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
+
+        for (let i = 0; i < 3; i++) {
+          await target.probe(never);
+          await deliver();
+        }
+
+        assert.equal(peer.bulks.length, 4);
+        await closeTargets();
+      } finally {
+        await mute.close();
+      }
+    });
+
     it("gives every record exactly one outcome, or none at all, whatever is answered", async () => {
       const target = await openTarget({ connection: { nodes: peer.url } }, parts);
       const item = fc.record(
