@@ -4,9 +4,10 @@
  */
 import { promisify } from "node:util";
 import { constants, gzip } from "node:zlib";
-import type { Client, ClientOptions } from "@elastic/elasticsearch";
+import type { Client, ClientOptions, DiagnosticResult } from "@elastic/elasticsearch";
 import { systemClock, type Clock, type Timer } from "../../clock.js";
 import { systemFiles } from "../../files.js";
+import { checkKeyPair } from "../key-pair.js";
 import { SharedClients, type Lease } from "../shared-clients.js";
 import { TargetConfigError, TargetUnavailableError } from "../target.js";
 import type { Driver } from "./driver.js";
@@ -79,7 +80,7 @@ export class Connection {
 
   /**
    * Nothing is sent yet.
-   * @throws {TargetConfigError} the client refuses the settings, or a certificate cannot be read
+   * @throws {TargetConfigError} the client refuses the settings, or a certificate or key cannot be read
    */
   static async open(settings: ConnectionSettings, driver: Driver, clock: Clock = systemClock): Promise<Connection> {
     return new Connection({ ...settings, tls: await withPemText(settings.tls) }, driver, clock);
@@ -139,9 +140,13 @@ export class Connection {
     const onAbort = (): void => end(signal.reason as Error);
     signal.addEventListener("abort", onAbort, { once: true });
     const deadlineMs = timeoutMs ?? this.#deadlineMs(request.body?.length ?? 0);
-    const timer = this.#clock.after(deadlineMs, () => end(new RequestError(deadlineFailure(deadlineMs))));
+    let isLate = false;
+    const timer = this.#clock.after(deadlineMs, () => {
+      isLate = true;
+      end(new RequestError(deadlineFailure(deadlineMs)));
+    });
     try {
-      return await Promise.race([this.#send(request, own.signal), ended]);
+      return await Promise.race([this.#send(request, own.signal, () => isLate), ended]);
     } finally {
       timer.cancel();
       signal.removeEventListener("abort", onAbort);
@@ -160,7 +165,7 @@ export class Connection {
     await this.#lease.release();
   }
 
-  async #send(request: Request, signal: AbortSignal): Promise<Response> {
+  async #send(request: Request, signal: AbortSignal, isLate: () => boolean): Promise<Response> {
     const { body } = request;
     const headers: Record<string, string> = {};
     let sent = body;
@@ -188,8 +193,18 @@ export class Connection {
       );
       return { statusCode: statusCode ?? 0, headers: received ?? {}, body: answer };
     } catch (error) {
+      if (isLate()) this.#avoidNodeOf(error);
       throw this.#requestError(error);
     }
+  }
+
+  /** The client holds nothing against a node whose request was aborted, and would go on asking it in its turn. */
+  #avoidNodeOf(error: unknown): void {
+    // The error has a copy of the node only.
+    const id = (error as { readonly meta?: DiagnosticResult }).meta?.meta.connection?.id;
+    const pool = this.#client.connectionPool;
+    const node = pool.connections.find((one) => one.id === id);
+    if (node !== undefined) pool.markDead(node);
   }
 
   /** What the client throws holds the request and its headers: only what was judged of it goes on. */
@@ -224,7 +239,9 @@ async function withPemText(tls: ElasticsearchTls): Promise<ElasticsearchTls> {
       });
     }
   }
-  return { ...tls, ...read };
+  const complete = { ...tls, ...read };
+  checkKeyPair(complete);
+  return complete;
 }
 
 async function readText(path: string): Promise<string> {

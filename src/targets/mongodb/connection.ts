@@ -6,6 +6,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import { readFile } from "fs-extra";
 import type { Document, MongoClient, MongoClientOptions } from "mongodb";
 import { type Clock, systemClock } from "../../clock.js";
+import { checkKeyPair } from "../key-pair.js";
 import { TargetConfigError } from "../target.js";
 import { Deadline } from "./deadline.js";
 import { failureOf } from "./failure.js";
@@ -205,6 +206,7 @@ async function clientOptions(options: MongoConnectionOptions): Promise<MongoClie
     pem(options.cert, "certificate"),
     pem(options.key, "key"),
   ]);
+  checkKeyPair({ cert, key, passphrase: options.passphrase });
   return {
     serverSelectionTimeoutMS: options.selectTimeoutMs,
     // Also bounds heartbeats, and through them close().
