@@ -87,6 +87,7 @@ export const REQUEST_ROWS: readonly RequestRow[] = [
   { status: 408, verdict: "retry" },
   { status: 409, verdict: "retry" },
   { status: 413, verdict: "split" },
+  { status: 415, verdict: "config" }, // a proxy that takes no compressed requests
   { status: 425, verdict: "retry" },
   // Indexing pressure: a request above the node's limit never succeeds as it is, halving is what cures it.
   { status: 429, verdict: "throttle" },
@@ -265,6 +266,8 @@ function statusMessage(statusCode: number, type: string | undefined, reason: str
       return `${said}: the proxy wants a login`;
     case 413:
       return `${said}: the request is larger than the server or a proxy allows`;
+    case 415:
+      return `${said}: something in between may not take compressed requests, switch compression off`;
     case 511:
       return `${said}: the network wants a login first`;
     default:

@@ -152,6 +152,22 @@ const CONNECTION_NAMES: readonly (keyof ConnectionSettings)[] = [
   "compatibleServer",
 ];
 
+/** What a request is made of, and what speaks of the connection alone: the client refuses some of these each time. */
+const OUR_HEADERS: readonly string[] = [
+  "accept",
+  "connection",
+  "content-encoding",
+  "content-length",
+  "content-type",
+  "expect",
+  "host",
+  "keep-alive",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+];
+
 const TLS_TEXTS = ["ca", "caFingerprint", "cert", "key", "passphrase"] as const;
 
 /**
@@ -303,10 +319,10 @@ function readHeaders(from: OptionReader): Record<string, string> {
     if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/u.test(lower))
       fail("connection.headers", `has "${name}", which is no name of a header`);
     // Login data has its own place, which is encrypted; the media types are what serves several server versions.
-    if (lower === "authorization") fail("connection.headers", "must not have authorization: it belongs into the login");
-    if (["accept", "content-type", "content-encoding", "content-length", "host"].includes(lower)) {
-      fail("connection.headers", `cannot change ${lower}`);
+    if (lower === "authorization" || lower === "proxy-authorization") {
+      fail("connection.headers", `must not have ${lower}: it belongs into the login`);
     }
+    if (OUR_HEADERS.includes(lower)) fail("connection.headers", `cannot change ${lower}`);
     Object.defineProperty(headers, lower, {
       value: headerSafe(`connection.headers.${lower}`, from.text(name, "")),
       enumerable: true,

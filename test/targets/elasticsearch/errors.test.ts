@@ -62,6 +62,7 @@ const REQUESTS: readonly (readonly [number, string | undefined, RequestVerdict])
   [408, undefined, "retry"],
   [409, undefined, "retry"],
   [413, undefined, "split"],
+  [415, undefined, "config"],
   [425, undefined, "retry"],
   [429, undefined, "throttle"],
   [500, undefined, "unknown"],

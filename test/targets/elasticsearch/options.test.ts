@@ -53,6 +53,8 @@ describe("Elasticsearch options", () => {
     ["connection.headers", connection({ headers: { Authorization: "Basic x" } })],
     ["connection.headers", connection({ headers: { "content-type": "text/plain" } })],
     ["connection.headers", connection({ headers: { "a b": "x" } })],
+    ["connection.headers", connection({ headers: { "Transfer-Encoding": "chunked" } })],
+    ["connection.headers", connection({ headers: { "Proxy-Authorization": "Basic x" } })],
     ["connection.headers.x-a", connection({ headers: { "X-A": "a\nb" } })],
     ["connection.tls.cert", connection({ tls: { cert: "-----BEGIN" } })],
     ["connection.tls.caFingerprint", connection({ nodes: "https://a", tls: { caFingerprint: "12" } })],
