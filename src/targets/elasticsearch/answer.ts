@@ -50,8 +50,9 @@ export function readErrorBody(body: unknown): { readonly type: string | undefine
 function readItem(entry: unknown): BulkItem | undefined {
   if (!isObject(entry)) return undefined;
   // Each entry has one key, the operation.
-  const [result, ...others] = Object.values(entry);
-  if (others.length > 0 || !isObject(result)) return undefined;
+  const operations = Object.keys(entry);
+  const result = entry[operations[0] ?? ""];
+  if (operations.length !== 1 || !isObject(result)) return undefined;
   const status = result["status"];
   if (typeof status !== "number" || !Number.isInteger(status)) return undefined;
   const error = result["error"];

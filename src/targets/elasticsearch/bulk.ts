@@ -4,15 +4,8 @@
  */
 import { jsonText } from "../../codec.js";
 import { idProblem, pipelineProblem, routingProblem, type Problem } from "../../names.js";
-import { bytesOf, UUID_TEXT_BYTES, writeUuidText, type LogRecord } from "../../record.js";
-import {
-  documentText,
-  fieldKey,
-  topLevelValue,
-  type AddedField,
-  type DocumentText,
-  type FieldKey,
-} from "./document.js";
+import { bytesOf, UUID_TEXT_BYTES, writeUuidText, type LogRecord, type Routing } from "../../record.js";
+import { documentText, fieldKey, hasEntries, topLevelValue, type AddedField, type FieldKey } from "./document.js";
 import type { DestinationSettings } from "./options.js";
 import type { Rejection } from "../target.js";
 
@@ -25,6 +18,9 @@ const BEHIND_DOCUMENT: Readonly<Record<DestinationSettings["op"], string>> = {
   update: "}\n",
   upsert: ',"doc_as_upsert":true}\n',
 };
+
+/** Stands for the usual document: an object that has none of the added fields. */
+const ORDINARY = Buffer.from("{ ");
 
 /** Bytes around a document: an action with an id, and the fields that are put in. Only a guess: the body grows. */
 const BYTES_AROUND = 160;
@@ -49,6 +45,7 @@ export class BulkBody {
   }
 
   text(text: string): void {
+    if (text === "") return;
     this.#reserve(text.length * 3);
     this.#end += this.#bytes.write(text, this.#end);
   }
@@ -71,7 +68,30 @@ export class BulkBody {
   }
 }
 
-/** Writes records into a body, by the settings of one exporter. */
+/** The action of all records that have the same routing and go to the same index. */
+interface Action {
+  readonly routing: Routing;
+  readonly index: string;
+  /** Why none of them can be sent: one bad name would fail the whole request. */
+  readonly refusal: Rejection | undefined;
+  /** Up to an id of ours, which follows; with the id of the user, or without any, up to where that would be. */
+  readonly start: Buffer;
+  /** From behind the id up to the document. */
+  readonly end: string;
+}
+
+/** What stands between the id and the stored bytes, for all records of an action that were accepted in one moment. */
+interface Front {
+  readonly action: Action;
+  readonly acceptedAtMs: number;
+  readonly replayed: boolean;
+  readonly doubtful: boolean;
+  readonly fields: readonly AddedField[];
+  /** For the usual document: an object, not empty, that has none of the fields itself. */
+  readonly bytes: Buffer;
+}
+
+/** Writes records into a body, by the settings of one exporter. What neighbours have in common is made once. */
 export class BulkWriter {
   readonly #settings: DestinationSettings;
   readonly #timestamp: FieldKey = fieldKey("@timestamp");
@@ -81,12 +101,9 @@ export class BulkWriter {
   readonly #replayed: FieldKey | undefined;
   readonly #doubtful: FieldKey | undefined;
   readonly #device: AddedField | undefined;
-  #lineIndex: string | undefined;
-  /** The beginning of each action with that index. */
-  #lineStart: Buffer = Buffer.alloc(0);
-  readonly #behindDocument: string;
-  #lastMs = NaN;
-  #lastIso = "";
+  readonly #behindDocument: Buffer;
+  #action: Action | undefined;
+  #front: Front | undefined;
 
   constructor(settings: DestinationSettings) {
     this.#settings = settings;
@@ -98,16 +115,55 @@ export class BulkWriter {
     this.#doubtful = keyOf(fields.doubtful);
     const device = keyOf(fields.device);
     this.#device = device && { key: device, json: JSON.stringify(settings.device) };
-    this.#behindDocument = BEHIND_DOCUMENT[settings.op];
+    this.#behindDocument = Buffer.from(BEHIND_DOCUMENT[settings.op]);
   }
 
   /** The id that the user gave this record; undefined when the id is ours, or none. */
-  userIdOf(record: LogRecord): string | undefined {
-    return this.#settings.id === "message" ? given(record.routing["id"]) : undefined;
+  userIdOf({ routing }: LogRecord): string | undefined {
+    return this.#settings.id === "message" ? given(routing["id"]) : undefined;
   }
 
-  /** Writes the lines of a record, or says why it cannot be sent: one bad name would fail the whole request. */
+  /** Writes the lines of a record, or says why it cannot be sent. */
   write(body: BulkBody, record: LogRecord, index: string): Rejection | undefined {
+    const action = this.#actionOf(record, index);
+    if (action.refusal !== undefined) return action.refusal;
+    let json: Buffer;
+    let front: Front;
+    try {
+      json = jsonText(record);
+      front = this.#frontOf(record, action, json);
+    } catch (error) {
+      // Damaged bytes, or a time that is none: this record will never be a document, the others can be.
+      return { code: "unreadable", message: `The stored payload cannot be read: ${(error as Error).message}` };
+    }
+    body.copy(action.start);
+    if (this.#hasOwnId(record)) body.uuid(record.id);
+    if (hasEntries(json) && front.fields.every(({ key }) => topLevelValue(json, key) === undefined)) {
+      body.copy(front.bytes);
+      body.copy(json, 1);
+    } else {
+      const { before, from, after } = documentText(json, front.fields);
+      body.text(action.end + before);
+      body.copy(json, from);
+      body.text(after);
+    }
+    body.copy(this.#behindDocument);
+    return undefined;
+  }
+
+  #hasOwnId(record: LogRecord): boolean {
+    return this.#settings.id !== "server" && this.userIdOf(record) === undefined;
+  }
+
+  #actionOf(record: LogRecord, index: string): Action {
+    const last = this.#action;
+    if (last !== undefined && last.routing === record.routing && last.index === index) return last;
+    return (this.#action = this.#makeAction(record, index));
+  }
+
+  #makeAction(record: LogRecord, index: string): Action {
+    const { op } = this.#settings;
+    const isUpdate = op === "update" || op === "upsert";
     const id = this.userIdOf(record);
     const routing = given(record.routing["routing"]) ?? given(this.#settings.routing);
     const pipeline = given(record.routing["pipeline"]) ?? given(this.#settings.pipeline);
@@ -115,72 +171,56 @@ export class BulkWriter {
       namedProblem("id", id, idProblem) ??
       namedProblem("routing", routing, routingProblem) ??
       namedProblem("pipeline", pipeline, pipelineProblem);
-    if (problem !== undefined) return { code: "invalid-name", message: problem };
-    let json: Buffer;
-    let document: DocumentText;
-    try {
-      json = jsonText(record);
-      document = documentText(json, this.#fields(record, json));
-    } catch (error) {
-      // Damaged bytes, or a time that is none: this record will never be a document, the others can be.
-      return { code: "unreadable", message: `The stored payload cannot be read: ${(error as Error).message}` };
-    }
-    this.#beginAction(body, index);
     // Values are quoted, never just put between quotes: they may come from messages.
-    if (id !== undefined) {
-      body.text(`,"_id":${JSON.stringify(id)}`);
-    } else if (this.#settings.id !== "server") {
-      body.text(',"_id":"');
-      body.uuid(record.id);
-      body.text('"');
+    let start = `{"${op === "upsert" ? "update" : op}":{"_index":${JSON.stringify(index)}`;
+    let end = "";
+    if (id !== undefined) start += `,"_id":${JSON.stringify(id)}`;
+    else if (this.#settings.id !== "server") {
+      start += ',"_id":"';
+      end += '"';
     }
-    let rest = "";
-    if (routing !== undefined) rest += `,"routing":${JSON.stringify(routing)}`;
-    if (pipeline !== undefined) rest += `,"pipeline":${JSON.stringify(pipeline)}`;
-    if (this.#isUpdate) rest += `,"retry_on_conflict":${RETRY_ON_CONFLICT}`;
-    body.text(`${rest}}}\n${this.#isUpdate ? '{"doc":' : ""}${document.before}`);
-    body.copy(json, document.from);
-    body.text(document.after + this.#behindDocument);
-    return undefined;
+    if (routing !== undefined) end += `,"routing":${JSON.stringify(routing)}`;
+    if (pipeline !== undefined) end += `,"pipeline":${JSON.stringify(pipeline)}`;
+    if (isUpdate) end += `,"retry_on_conflict":${RETRY_ON_CONFLICT}`;
+    return {
+      routing: record.routing,
+      index,
+      refusal: problem === undefined ? undefined : { code: "invalid-name", message: problem },
+      start: Buffer.from(start),
+      end: `${end}}}\n${isUpdate ? '{"doc":' : ""}`,
+    };
   }
 
-  get #isUpdate(): boolean {
-    return this.#settings.op === "update" || this.#settings.op === "upsert";
-  }
-
-  #beginAction(body: BulkBody, index: string): void {
-    if (index !== this.#lineIndex) {
-      const { op } = this.#settings;
-      this.#lineIndex = index;
-      this.#lineStart = Buffer.from(`{"${op === "upsert" ? "update" : op}":{"_index":${JSON.stringify(index)}`);
-    }
-    body.copy(this.#lineStart);
+  #frontOf(record: LogRecord, action: Action, json: Buffer): Front {
+    const { acceptedAtMs, replayed } = record;
+    const doubtful = record.isTimeDoubtful === true;
+    const last = this.#front;
+    const isSame =
+      last !== undefined &&
+      last.action === action &&
+      last.acceptedAtMs === acceptedAtMs &&
+      last.replayed === replayed &&
+      last.doubtful === doubtful &&
+      this.#timestampFrom === undefined; // otherwise each payload has its own
+    if (isSame) return last;
+    const fields = this.#fields(record, json);
+    const bytes = Buffer.from(action.end + documentText(ORDINARY, fields).before);
+    return (this.#front = { action, acceptedAtMs, replayed, doubtful, fields, bytes });
   }
 
   #fields(record: LogRecord, json: Buffer): AddedField[] {
     const fields: AddedField[] = [];
-    const acceptedAt = this.#isoOf(record.acceptedAtMs);
-    if (this.#settings.timestamp) {
-      fields.push({ key: this.#timestamp, json: this.#payloadTime(json) ?? `"${acceptedAt}"` });
-    }
+    const acceptedAt = `"${new Date(record.acceptedAtMs).toISOString()}"`;
+    if (this.#settings.timestamp) fields.push({ key: this.#timestamp, json: this.#payloadTime(json) ?? acceptedAt });
     const topic = record.routing["topic"];
     if (this.#topic !== undefined && topic !== undefined)
       fields.push({ key: this.#topic, json: JSON.stringify(topic) });
-    if (this.#acceptedAt !== undefined) fields.push({ key: this.#acceptedAt, json: `"${acceptedAt}"` });
+    if (this.#acceptedAt !== undefined) fields.push({ key: this.#acceptedAt, json: acceptedAt });
     if (this.#replayed !== undefined && record.replayed) fields.push({ key: this.#replayed, json: "true" });
     if (this.#doubtful !== undefined && record.isTimeDoubtful === true)
       fields.push({ key: this.#doubtful, json: "true" });
     if (this.#device !== undefined) fields.push(this.#device);
     return fields;
-  }
-
-  /** Records of a burst share their millisecond. */
-  #isoOf(ms: number): string {
-    if (ms !== this.#lastMs) {
-      this.#lastIso = new Date(ms).toISOString();
-      this.#lastMs = ms;
-    }
-    return this.#lastIso;
   }
 
   /** The payload's own time as JSON text, when it names one that can be a date: a number or a text. */

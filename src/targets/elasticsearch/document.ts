@@ -66,6 +66,11 @@ export function documentText(json: Buffer, fields: readonly AddedField[]): Docum
   return { before: isEmpty ? before : before + separator, from: 1, after: "" };
 }
 
+/** An object with something in it: fields can be put in front of what it has. */
+export function hasEntries(json: Buffer): boolean {
+  return json[0] === OPEN_BRACE && json[1] !== CLOSE_BRACE;
+}
+
 /** The value of a key of the outermost object; undefined when it has no such key, or is no object. */
 export function topLevelValue(json: Buffer, { bytes }: FieldKey): Span | undefined {
   if (json[0] !== OPEN_BRACE) return undefined;
