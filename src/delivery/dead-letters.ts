@@ -48,6 +48,7 @@ export class DeadLetters implements DeadLetterSink {
   readonly #budget: LetterBudget;
   readonly #wallMs: () => number;
   #dropped = 0;
+  #takingOut: Promise<unknown> = Promise.resolve();
 
   constructor(log: Log, flusher: Flusher, flushed: Flushed, budget: LetterBudget, wallMs: () => number) {
     this.#log = log;
@@ -138,7 +139,18 @@ export class DeadLetters implements DeadLetterSink {
     return this.#takeOut(filter, () => Promise.resolve());
   }
 
-  async #takeOut(filter: LetterFilter, before: (letters: DeadLetter[]) => Promise<unknown>): Promise<number> {
+  /** One after the other: who clicks twice must not have a letter delivered twice. */
+  #takeOut(filter: LetterFilter, before: (letters: DeadLetter[]) => Promise<unknown>): Promise<number> {
+    const result = this.#takingOut.then(() => this.#takeOutNow(filter, before));
+    this.#takingOut = result.catch(() => {
+      /* whoever asked for it hears of it */
+    });
+    return result;
+  }
+
+  async #takeOutNow(filter: LetterFilter, before: (letters: DeadLetter[]) => Promise<unknown>): Promise<number> {
+    // What is rejected again meanwhile waits for the next time: on a slow disk this would never end.
+    const end = this.#log.nextOffset;
     const keeper = this.#log.consumer(KEEPER);
     let count = 0;
     let letters: (DeadLetter & { readonly offset: number })[] = [];
@@ -149,6 +161,7 @@ export class DeadLetters implements DeadLetterSink {
       letters = [];
     };
     for await (const kept of keeper.unconfirmed()) {
+      if (kept.offset >= end) break;
       const letter = readLetter(kept);
       if (letter === undefined || !matches(letter, filter)) continue;
       letters.push({ ...letter, offset: kept.offset });

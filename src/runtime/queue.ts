@@ -192,7 +192,7 @@ export class Queue {
 
   /** The offset of the last record. All are encoded before the first is appended: a bad one leaves no half behind. */
   #appendAll(payload: readonly unknown[], routing: Routing): number {
-    const items = payload.map(encoded);
+    const items = Array.from(payload, encoded); // A hole is an item, too.
     const bytes = items.reduce((sum, item) => sum + sizeOf(item), 0);
     if (!this.#limits.admit(items.length, bytes)) return -1;
     let last = -1;
@@ -287,7 +287,7 @@ export class Queue {
 /** An array is many records, so each of its elements is transformed by itself. */
 function runOnEach(transform: Transform, payload: unknown, context: TransformContext | undefined): Results {
   if (!Array.isArray(payload)) return transform.run(payload, context);
-  const results = payload.map((item: unknown) => transform.run(item, context));
+  const results = Array.from(payload, (item: unknown) => transform.run(item, context));
   if (!results.some((result) => result instanceof Promise)) return results.flat(1);
   return Promise.all(results.map(async (result) => result)).then((all) => all.flat(1));
 }

@@ -10,7 +10,7 @@ import type { LogRecord } from "../../src/record.js";
 import { FakeClock, seededRandom } from "../support/fake-clock.js";
 import { ScriptedTarget } from "../support/scripted-target.js";
 import { SimDisk } from "../support/sim-disk.js";
-import { StoreRig, send } from "../support/store-rig.js";
+import { SlowDisk, StoreRig, send } from "../support/store-rig.js";
 
 /** A target that rejects what says so, until it is mended. */
 class Picky extends ScriptedTarget {
@@ -121,6 +121,47 @@ describe("dead letters", () => {
       (await lettersOf(exporter)).map(({ id }) => id),
       [before[0]!.id, before[2]!.id],
     );
+  });
+
+  it("are given back once, though a second click asks for the same", async () => {
+    const target = new Picky();
+    const exporter = await rejected(target, "odd", "even");
+
+    target.isMended = true;
+    const counts = Promise.all([exporter.member.requeue({}), exporter.member.requeue({ code: "odd" })]);
+    await clock.advanceUntil(() => target.arrived.length >= 2 && exporter.status().waiting === 0);
+    await clock.advance(10_000);
+
+    assert.deepEqual(await counts, [2, 0]);
+    assert.equal(target.arrived.length, 2);
+  });
+
+  it("are given back once each, though the target rejects them again meanwhile", async () => {
+    const letters = 400;
+    const slowDisk = new SlowDisk(clock);
+    rig = new StoreRig({ clock, files: slowDisk });
+    const exporter = await rejected(new Picky(), ...Array.from({ length: letters }, (_, n) => `code ${n}`));
+
+    slowDisk.syncMs = 1_000;
+    let count: number | undefined;
+    void exporter.member.requeue({}).then((records) => (count = records));
+    await clock.advanceUntil(() => count !== undefined, 600_000);
+    await clock.advanceUntil(() => exporter.status().waiting === 0);
+
+    assert.equal(count, letters);
+    assert.equal(exporter.status().deadLetters, letters);
+  });
+
+  it("keep an array with a hole in it, as what cannot be a record", async () => {
+    const { exporter } = await rig.exporter("e");
+
+    // oxlint-disable-next-line no-sparse-arrays -- it is what is tried
+    const sent = send(exporter, [1, , 3]);
+    await clock.advanceUntil(() => sent.isDone);
+
+    assert.equal((sent.error as { code?: string } | undefined)?.code, "empty");
+    assert.equal(exporter.status().waiting, 0);
+    assert.equal(exporter.status().deadLetters, 1);
   });
 
   it("are told apart by code when they are given back or thrown away", async () => {
