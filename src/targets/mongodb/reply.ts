@@ -24,7 +24,7 @@ export interface WriteError {
 }
 
 export interface WriteReply {
-  /** Documents written, or found as they should be. */
+  /** Documents written, or found as they should be. NaN when errors are told of and nothing else, as FerretDB does. */
   readonly n: number;
   readonly writeErrors: readonly WriteError[];
   readonly writeConcernError?: { readonly code: number; readonly errmsg: string };
@@ -32,9 +32,11 @@ export interface WriteReply {
 
 /** Checks a raw reply to insert or update: a look-alike server may answer anything. Undefined: not understood. */
 export function readReply(raw: unknown): WriteReply | undefined {
-  const { n, writeErrors, writeConcernError } = (raw ?? {}) as Record<string, unknown>;
-  if (typeof n !== "number" || (writeErrors !== undefined && !Array.isArray(writeErrors))) return undefined;
+  const { n: written, writeErrors, writeConcernError } = (raw ?? {}) as Record<string, unknown>;
+  if (writeErrors !== undefined && !Array.isArray(writeErrors)) return undefined;
   const errors = (writeErrors ?? []) as WriteError[];
+  const n = written === undefined && errors.length > 0 ? NaN : written;
+  if (typeof n !== "number") return undefined;
   if (!errors.every((error) => Number.isInteger(error?.index) && typeof error.code === "number")) return undefined;
   const concern = writeConcernError as WriteReply["writeConcernError"];
   if (concern !== undefined && typeof concern?.code !== "number") return undefined;

@@ -19,9 +19,12 @@ import { AnswerSheet } from "./reply.js";
 import { cut, estimate, MAX_COMMAND_BYTES, MAX_COMMAND_RECORDS, sendable } from "./size.js";
 import { TimeSeriesWriter } from "./time-series.js";
 import { update } from "./update.js";
-import { type Call, type Item, judgeAll } from "./write.js";
+import { type Call, type Item, judgeAll, notUnderstood } from "./write.js";
 
-/** So often may a batch end with a broken connection, while the server answers pings, before it is suspected itself. */
+/**
+ * So often may a batch end with a broken connection, or an answer that does not add up, while the server answers pings,
+ * before it is suspected itself.
+ */
 const SUSPECT_DEATHS = 2;
 /** More batches than are ever in flight at once. */
 const MAX_DEATHS = 64;
@@ -34,7 +37,7 @@ export class MongoTarget implements Target {
   readonly #limit: DestinationLimit;
   readonly #closing = new AbortController();
   readonly #listeners = new Set<() => void>();
-  /** First records of batches that ended with a broken connection, and how often in a row. */
+  /** First records of batches that ended so, and how often in a row. */
   readonly #deaths = new Map<string, number>();
   #lease: Lease | undefined;
   #closed: Promise<void> | undefined;
@@ -175,7 +178,8 @@ export class MongoTarget implements Target {
         return judgeAll(items, sheet, { ...judgement, verdict: "retryAlone" }, error);
       }
       if (await this.#isSuspect(call, error, firstId)) {
-        // A server that gets more than it takes, or a value it stumbles over, just closes the connection.
+        // A server that gets more than it takes, or a value it stumbles over, just closes the connection; servers that
+        // are not MongoDB itself answer some mistakes as it never would.
         return judgeAll(items, sheet, { ...judgement, verdict: batch.length > 1 ? "split" : "retryAlone" }, error);
       }
       judgeAll(items, sheet, judgement, error);
@@ -193,9 +197,9 @@ export class MongoTarget implements Target {
     for (const { index } of items) sheet.set(index, { kind: "retry", cause: signal.reason as Error });
   }
 
-  /** Whether the same batch has broken the connection again and again although the server is there. */
+  /** Whether the same batch has ended in such a way again and again although the server is there. */
   async #isSuspect({ lease, signal }: Call, error: unknown, firstId: string): Promise<boolean> {
-    if (!classesOf(error).includes("MongoNetworkError")) return false;
+    if (!classesOf(error).includes("MongoNetworkError") && !isNotUnderstood(error)) return false;
     const count = (this.#deaths.get(firstId) ?? 0) + 1;
     this.#deaths.delete(firstId);
     this.#deaths.set(firstId, count);
@@ -215,6 +219,10 @@ export class MongoTarget implements Target {
 /** Whether the record itself says where it goes. */
 function isNamed({ routing }: LogRecord): boolean {
   return routing["database"] !== undefined || routing["collection"] !== undefined;
+}
+
+function isNotUnderstood(error: unknown): boolean {
+  return error instanceof TargetUnavailableError && error.code === notUnderstood().code;
 }
 
 function closedError(): TargetUnavailableError {

@@ -16,7 +16,10 @@ export async function update(call: Call, items: readonly Item[]): Promise<void> 
     // The first error ends the command: what stands before it is done, what stands behind it was not tried.
     const done = error?.index ?? rest.length;
     const culprit = rest[done];
-    if (reply === undefined || reply.n !== done || (error !== undefined && culprit === undefined))
+    // A statement that was alone and failed has written nothing, said or unsaid; of several, nobody knows which failed.
+    const isAlone = error !== undefined && rest.length === 1;
+    const written = isAlone && Number.isNaN(reply?.n) ? 0 : reply?.n;
+    if (reply === undefined || written !== done || (error !== undefined && culprit === undefined))
       throw notUnderstood();
     for (const item of rest.slice(0, done)) sheet.settle(item.index, reply);
     if (error === undefined || culprit === undefined) return;

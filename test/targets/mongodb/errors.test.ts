@@ -145,7 +145,6 @@ describe("MongoDB's answers", () => {
   });
 
   it("that do not account for every document leave the whole batch unknown", async () => {
-    const target = await rig.target();
     for (const reply of [
       { n: 2 },
       { n: 4 },
@@ -153,7 +152,9 @@ describe("MongoDB's answers", () => {
       { n: "3" },
       { n: 2, writeErrors: "none" },
       { n: 2, writeErrors: [{}] },
+      { writeErrors: [{ index: 0, code: 121, errmsg: "" }] },
     ]) {
+      const target = await rig.target();
       rig.double.next("insert", reply);
 
       await assert.rejects(target.deliver(records(3), never), TargetUnavailableError);

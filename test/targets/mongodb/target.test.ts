@@ -366,13 +366,35 @@ describe("MongoDB target", () => {
       assert.deepEqual(kinds(await target.deliver(records(2), never)), ["rejected", "delivered"]);
     });
 
+    it("rejects what alone can never be written, though the server counts nothing in its answer", async () => {
+      const target = await rig.target({ mode: "replace", keyFields: ["n"] });
+      rig.double.next("update", { writeErrors: [{ index: 0, code: 66, errmsg: "immutable field '_id'" }] });
+
+      assert.deepEqual(kinds(await target.deliver(records(1), never)), ["rejected"]);
+    });
+
+    it("halves a batch whose answer twice does not add up, so that it cannot block the queue for ever", async () => {
+      const target = await rig.target({ mode: "replace", keyFields: ["n"] });
+      // The place is wrong as well: the first was written.
+      const reply = { writeErrors: [{ index: 0, code: 66, errmsg: "immutable field '_id'" }] };
+      rig.double.next("update", reply);
+      await assert.rejects(target.deliver(records(2), never), TargetUnavailableError);
+      rig.double.next("update", reply);
+
+      const answer = await target.deliver(records(2), never);
+
+      assert.equal(answer.consequence?.kind, "split");
+      assert.deepEqual(kinds(answer), ["retry", "retry"]);
+    });
+
     it("leaves a batch unknown whose answer does not add up", async () => {
-      const target = await rig.target({ mode: "update" });
       for (const reply of [
         { n: 1 },
         { n: 1, writeErrors: [{ index: 5, code: 2 }] },
         { n: 0, writeErrors: [{ index: 1, code: 2 }] },
+        { writeErrors: [{ index: 0, code: 2 }] },
       ]) {
+        const target = await rig.target({ mode: "update" });
         rig.double.next("update", reply);
         await assert.rejects(target.deliver(records(2), never), TargetUnavailableError);
       }
