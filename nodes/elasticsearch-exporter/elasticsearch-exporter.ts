@@ -7,6 +7,7 @@ import { resolveIndexName } from "../../src/targets/elasticsearch/index-name.js"
 import { type ElasticsearchSettings, checkElasticsearchOptions } from "../../src/targets/elasticsearch/options.js";
 import { ElasticsearchTarget } from "../../src/targets/elasticsearch/target.js";
 import { testConnection } from "../../src/targets/elasticsearch/test-connection.js";
+import { asInFlow } from "../shared/as-in-flow.js";
 import { becomeExporter } from "../shared/become-exporter.js";
 import { type RawConfig, switchOf, textOf } from "../shared/config.js";
 import { credentialsOf, rememberDeployed, serveConnectionTest } from "../shared/connection-test.js";
@@ -86,7 +87,7 @@ function elasticsearchExporter(RED: NodeAPI, node: Node, config: RawConfig): Exp
   rememberDeployed(node, config, credentials);
   const { settings, problems } = checkElasticsearchSettings(config, resolve);
   for (const { message } of problems) node.warn(message);
-  if (hasLoginInAddress(config)) node.warn(RED._("warning.secretInAddress"));
+  if (hasLoginInAddress(asInFlow(RED, node, config))) node.warn(RED._("warning.secretInAddress"));
 
   const index = destinationName(RED, node, config, resolve, "index", "index name");
   const extras = extrasOf(RED, node, config, resolve, settings);

@@ -4,6 +4,7 @@
  */
 import { type Setting, type SettingProblem, checkSettings, defaultsOf } from "../../src/runtime/settings.js";
 import type { BulkOp } from "../../src/targets/elasticsearch/options.js";
+import { withoutVariables } from "../shared/as-in-flow.js";
 import { type RawConfig, textOf, valueOf } from "../shared/config.js";
 import type { Secrets } from "../shared/connection-test.js";
 import { type Resolve, resolved } from "../shared/environment.js";
@@ -168,10 +169,10 @@ export function elasticsearchPlace(config: RawConfig, resolve: Resolve): string 
   ]);
 }
 
-/** Whether the flow holds login data in an address, where it is not encrypted. */
+/** Whether the flow holds a password in an address, where it is not encrypted. */
 export function hasLoginInAddress(config: RawConfig): boolean {
-  return [...addressesIn(textOf(config, "nodes")), textOf(config, "proxy")].some(
-    (address) => withoutLogin(address) !== address,
+  return [...addressesIn(textOf(config, "nodes")), textOf(config, "proxy")].some((address) =>
+    /^[a-z][a-z\d+.-]*:\/\/[^/?#:]*:[^/?#]+@/i.test(withoutVariables(address)),
   );
 }
 

@@ -3,9 +3,10 @@
  */
 import type { Node, NodeAPI, NodeDef } from "node-red";
 import { collectionProblem, databaseProblem } from "../../src/names.js";
-import { checkMongoOptions, splitUri } from "../../src/targets/mongodb/options.js";
+import { checkMongoOptions } from "../../src/targets/mongodb/options.js";
 import { MongoTarget } from "../../src/targets/mongodb/target.js";
 import { testConnection } from "../../src/targets/mongodb/test-connection.js";
+import { asInFlow } from "../shared/as-in-flow.js";
 import { becomeExporter } from "../shared/become-exporter.js";
 import { type RawConfig, textOf } from "../shared/config.js";
 import { credentialsOf, rememberDeployed, serveConnectionTest } from "../shared/connection-test.js";
@@ -16,6 +17,7 @@ import { RoutingCache } from "../shared/routing-cache.js";
 import {
   MONGO_SECRETS,
   checkMongoSettings,
+  hasSecretInUri,
   isUnverified,
   mongoConnection,
   mongoDocuments,
@@ -62,7 +64,7 @@ function mongoExporter(RED: NodeAPI, node: Node, config: RawConfig): ExporterKin
   const { settings, problems } = checkMongoSettings(config, resolve);
   for (const { message } of problems) node.warn(message);
   const connection = mongoConnection(config, settings, credentials, resolve);
-  if (splitUri(textOf(config, "uri")).uri !== textOf(config, "uri")) node.warn(RED._("warning.secretInAddress"));
+  if (hasSecretInUri(asInFlow(RED, node, config))) node.warn(RED._("warning.secretInAddress"));
 
   const database = destinationName(RED, node, config, resolve, "database", "database name");
   const collection = destinationName(RED, node, config, resolve, "collection", "collection name");

@@ -4,6 +4,7 @@
  */
 import { type Setting, type SettingProblem, checkSettings, defaultsOf } from "../../src/runtime/settings.js";
 import { type Mechanism, splitUri } from "../../src/targets/mongodb/options.js";
+import { withoutVariables } from "../shared/as-in-flow.js";
 import { type RawConfig, switchOf, textOf, valueOf } from "../shared/config.js";
 import type { Secrets } from "../shared/connection-test.js";
 import { type Resolve, resolved } from "../shared/environment.js";
@@ -187,6 +188,12 @@ export function mongoPlace(config: RawConfig, resolve: Resolve): string {
     direct,
     extra,
   ]);
+}
+
+/** Whether the flow holds a password in the URI, where it is not encrypted. */
+export function hasSecretInUri(config: RawConfig): boolean {
+  const { password = "", passphrase = "" } = splitUri(withoutVariables(textOf(config, "uri")));
+  return password !== "" || passphrase !== "";
 }
 
 /** Whether certificates are not looked at, by the dialog's switch or by an option within the URI. */

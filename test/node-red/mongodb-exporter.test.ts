@@ -38,7 +38,8 @@ describe("the MongoDB exporter", () => {
       const database = `plant${version.replace(".", "_")}`;
 
       before(async () => {
-        nodeRed = await startNodeRed(version, { env: { SITE: "plant" } });
+        const SECURED_URI = secured.url.replace("//", `//root:${encodeURIComponent(SPECIAL)}@`);
+        nodeRed = await startNodeRed(version, { env: { SITE: "plant", SECURED_URI } });
       });
       afterEach(function () {
         if (this.currentTest?.state === "failed") process.stdout.write(`${nodeRed.lines.slice(-40).join("\n")}\n`);
@@ -144,6 +145,17 @@ describe("the MongoDB exporter", () => {
           [[{ n: 1 }, "no-variable"]],
         );
         assert.match(caught[0]?.message ?? "", /NO_SUCH_HOST has no value/);
+      });
+
+      it("takes a URI with its login from a variable, and does not say that the flow holds a password", async () => {
+        const from = nodeRed.lines.length;
+        const tls = { on: true, ca: join(secured.folder, "ca.crt") };
+        const place = { database, collection: "variable" };
+        await deploy(mongodbNode({ uri: "${SECURED_URI}", ...place, tls, credentials: NO_LOGIN }));
+        await send(nodeRed, { payload: { n: 1 } });
+
+        await until("a document", async () => (await documents(secured, database, /^variable$/)).length === 1);
+        assert.doesNotMatch(nodeRed.lines.slice(from).join("\n"), /flow holds a password/);
       });
 
       it("leaves no trace of its secrets", async () => {

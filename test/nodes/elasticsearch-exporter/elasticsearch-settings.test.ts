@@ -64,6 +64,7 @@ describe("the dialog of an Elasticsearch exporter", () => {
     assert.equal(hasLoginInAddress(dialog), false);
     assert.equal(hasLoginInAddress({ ...dialog, nodes: "http://a:9200 https://u:p@b:9200" }), true);
     assert.equal(hasLoginInAddress({ ...dialog, proxy: "http://u:p@proxy:3128" }), true);
+    assert.equal(hasLoginInAddress({ ...dialog, nodes: "https://u:${PASSWORD}@b:9200 ${ADDRESS}" }), false);
   });
 
   it("is another place for secrets when address or protection differ, and the same when only waits do", () => {

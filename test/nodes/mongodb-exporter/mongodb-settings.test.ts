@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import {
   checkMongoSettings,
+  hasSecretInUri,
   isUnverified,
   mongoConnection,
   mongoDocuments,
@@ -67,6 +68,19 @@ describe("the dialog of a MongoDB exporter", () => {
 
   it("says what extra options look like when they are no JSON", () => {
     assert.throws(() => connectionOf({ ...dialog, options: { extra: "maxPoolSize=3" } }), /must be a JSON object/);
+  });
+
+  it("notices a password that stands in the URI of the flow, and takes no variable for one", () => {
+    for (const [uri, expected] of [
+      ["mongodb://u:p@h", true],
+      ["mongodb://u:p${MORE}@h", true],
+      ["mongodb://h/?tlsCertificateKeyFilePassword=p", true],
+      ["mongodb://u:${PASSWORD}@h", false],
+      ["mongodb://u@h", false],
+      ["${URI}", false],
+    ] as const) {
+      assert.equal(hasSecretInUri({ uri }), expected, uri);
+    }
   });
 
   it("knows every way to leave certificates unchecked", () => {
