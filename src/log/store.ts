@@ -201,9 +201,10 @@ export class Store {
     entry.packed = packRecords(entry.block, this.#o.compression).catch(() => undefined);
   }
 
-  async #pack({ entry, kept }: TailBlock): Promise<PackedBlock> {
-    const ahead = kept === entry.block ? await entry.packed : undefined;
-    return ahead ?? packRecords(kept, this.#o.compression);
+  #pack({ entry, kept }: TailBlock): Promise<PackedBlock> {
+    const pack = (): Promise<PackedBlock> => packRecords(kept, this.#o.compression);
+    if (entry.packed === undefined || kept !== entry.block) return pack();
+    return entry.packed.then((ahead) => ahead ?? pack());
   }
 
   async #finishRound(): Promise<void> {

@@ -29,7 +29,10 @@ describe("compressing blocks", () => {
     const noise = randomBytes(6 * 1024 * 1024);
     const halfNoise = Buffer.concat([noise, Buffer.alloc(noise.length)]);
 
-    const [left, smaller] = await Promise.all([deflateCompression.deflate(noise), deflateCompression.deflate(halfNoise)]);
+    const [left, smaller] = await Promise.all([
+      deflateCompression.deflate(noise),
+      deflateCompression.deflate(halfNoise),
+    ]);
 
     assert.equal(left, undefined);
     assert.ok(inflateRawSync(smaller!).equals(halfNoise));
