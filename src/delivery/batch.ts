@@ -8,6 +8,7 @@ import type { Answer, Consequence, Rejection, Target } from "../targets/target.j
 import type { Clock } from "../clock.js";
 import type { DeadLetterSink } from "./dead-letter-sink.js";
 import { codeOf } from "./events.js";
+import type { RecordAge } from "./record-age.js";
 import type { DeliverySettings } from "./settings.js";
 import type { RecordSource } from "../record-source.js";
 
@@ -21,6 +22,7 @@ export interface BatchHost {
   readonly source: RecordSource;
   readonly target: Target;
   readonly clock: Clock;
+  readonly age: RecordAge;
   readonly deadLetters: DeadLetterSink;
   settings(): DeliverySettings;
   isOrdered(): boolean;
@@ -246,9 +248,8 @@ export class Batch {
   #giveUpOld({ again, rejected }: Sorted): void {
     const { giveUpAfterMs } = this.#host.settings();
     if (giveUpAfterMs === undefined) return;
-    const bornBeforeMs = this.#host.clock.wallMs() - giveUpAfterMs;
     for (const one of again.splice(0)) {
-      if (one.record.acceptedAtMs > bornBeforeMs) again.push(one);
+      if (this.#host.age.ofMs(one.record) < giveUpAfterMs) again.push(one);
       else rejected.push({ record: one.record, rejection: givenUp(one.cause) });
     }
   }

@@ -21,6 +21,7 @@ import { Intake, TRY_RECORDS } from "./intake.js";
 import type { Staged } from "./intake.js";
 import { Outage } from "./outage.js";
 import { ReadShare } from "./read-share.js";
+import { RecordAge } from "./record-age.js";
 import { RejectGuard } from "./reject-guard.js";
 import { asError, Report } from "./report.js";
 import { DEFAULT_DELIVERY_SETTINGS } from "./settings.js";
@@ -105,8 +106,9 @@ export class Delivery {
     const wakeup = (this.#wakeup = new Wakeup(clock));
     const common = { source, target, clock, settings, report, wakeup, readShare };
     const intake = (this.#intake = new Intake({ ...common, random, flow, holds, flushes: this.#flushes }));
-    this.#outage = new Outage({ ...common, deadLetters, circuit, intake });
-    this.#host = this.#hostOf(parts);
+    const age = new RecordAge(clock);
+    this.#outage = new Outage({ ...common, age, deadLetters, circuit, intake });
+    this.#host = this.#hostOf(parts, age);
 
     readShare.enter(this);
     this.#stopListening.push(() => readShare.leave(this));
@@ -288,12 +290,13 @@ export class Delivery {
   }
 
   /** What a batch asks of its delivery, and tells it. */
-  #hostOf({ source, target, clock, deadLetters }: DeliveryParts): BatchHost {
+  #hostOf({ source, target, clock, deadLetters }: DeliveryParts, age: RecordAge): BatchHost {
     const report = this.#report;
     return {
       source,
       target,
       clock,
+      age,
       deadLetters,
       settings: () => this.#settings,
       isOrdered: () => this.#flow.isOrdered,

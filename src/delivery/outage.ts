@@ -11,6 +11,7 @@ import type { Circuit } from "./circuit.js";
 import type { DeadLetterSink } from "./dead-letter-sink.js";
 import type { Intake } from "./intake.js";
 import type { Report } from "./report.js";
+import type { RecordAge } from "./record-age.js";
 import type { DeliverySettings } from "./settings.js";
 import type { RecordSource, TakeLimits } from "../record-source.js";
 import type { Wakeup } from "./wakeup.js";
@@ -25,6 +26,7 @@ export interface OutageParts {
   readonly source: RecordSource;
   readonly target: Target;
   readonly clock: Clock;
+  readonly age: RecordAge;
   readonly settings: () => DeliverySettings;
   readonly deadLetters: DeadLetterSink;
   readonly circuit: Circuit;
@@ -108,7 +110,7 @@ export class Outage {
 
   /** Drops what is not to be kept, gives up what is too old. True when the state is to be looked at again. */
   async #sweep(cause: Error, patienceMs: number): Promise<boolean> {
-    const { source, intake, report, clock, settings } = this.#parts;
+    const { source, intake, report, clock, age, settings } = this.#parts;
     const { keepUnsent, giveUpAfterMs } = settings();
     if (source.untaken === 0) return false;
     if (!keepUnsent) {
@@ -119,15 +121,14 @@ export class Outage {
       return true;
     }
     if (giveUpAfterMs === undefined) return false;
-    const bornBeforeMs = clock.wallMs() - giveUpAfterMs;
     const oldestMs = source.backlog().oldestAcceptedAtMs;
-    if (oldestMs === undefined || oldestMs > bornBeforeMs) return false;
+    if (oldestMs === undefined || clock.wallMs() - oldestMs < giveUpAfterMs) return false;
     const records = await intake.take(SWEEP, patienceMs);
     if (records === undefined) return true;
-    const old = records.filter((record) => record.acceptedAtMs <= bornBeforeMs);
-    source.release(records.filter((record) => record.acceptedAtMs > bornBeforeMs));
+    const old = new Set(records.filter((record) => age.ofMs(record) >= giveUpAfterMs));
+    source.release(records.filter((record) => !old.has(record)));
     // When none could be given up (they are not in front, or the dead letters fail), the next look is time enough.
-    return (await this.#giveUp(old, cause)) > 0;
+    return (await this.#giveUp([...old], cause)) > 0;
   }
 
   async #giveUp(old: readonly LogRecord[], cause: Error): Promise<number> {

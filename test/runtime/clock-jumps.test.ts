@@ -402,6 +402,63 @@ describe("a clock that jumps", () => {
       assert.equal(waiting, 0);
     });
   });
+
+  describe("with an age at which to give up", () => {
+    const flush = { giveUpAfterMs: DAY_MS };
+
+    /** A target that cannot be reached, or one that answers and always wants to be asked again. */
+    const targets = {
+      "is away": awayWitness,
+      "puts everything off": () => {
+        const target = new Witness();
+        target.script = (batch) => ({ outcomes: batch.map(() => ({ kind: "retry", cause: new Error("later") })) });
+        return target;
+      },
+    };
+    for (const [what, made] of Object.entries(targets)) {
+      it(`gives up nothing that has just come, though years have passed by the wall, while the target ${what}`, async () => {
+        for (const isTrustedBefore of [false, true]) {
+          disk = new SimDisk();
+          const clock = isTrustedBefore ? new FakeClock(RIGHT_MS - 365 * DAY_MS) : wrongClock();
+          const rig = new StoreRig({ clock, files: disk });
+          const { exporter } = await rig.exporter("a", flush, { target: made() });
+          send(exporter, 1);
+          await clock.advance(HOUR_MS);
+
+          clock.isWallTrusted = false;
+          await setRight(clock);
+          await clock.advance(HOUR_MS);
+          assert.equal(exporter.status().deadLetters, 0);
+
+          await clock.advance(DAY_MS);
+          assert.equal(exporter.status().deadLetters, 1);
+          await rig.close();
+        }
+      });
+    }
+
+    it("gives up nothing of an earlier life while the clock cannot be trusted, and what is too old once it can", async () => {
+      const clock = new FakeClock(RIGHT_MS);
+      const rig = new StoreRig({ clock, files: disk });
+      send((await rig.exporter("a", flush, { target: awayWitness() })).exporter, 1);
+      await clock.advance(60_000);
+      await rig.close();
+      clock.bootId.fill(2);
+      clock.isWallTrusted = false;
+      clock.setWall(RIGHT_MS + 5 * 365 * DAY_MS);
+      const next = new StoreRig({ clock, files: disk });
+      const { exporter } = await next.exporter("a", flush, { target: awayWitness() });
+
+      await clock.advance(HOUR_MS);
+      assert.equal(exporter.status().deadLetters, 0);
+
+      clock.setWall(RIGHT_MS + 2 * DAY_MS);
+      clock.isWallTrusted = true;
+      await clock.advance(HOUR_MS);
+      assert.equal(exporter.status().deadLetters, 1);
+      await next.close();
+    });
+  });
 });
 
 describe("a real process whose wall clock jumps", function () {
