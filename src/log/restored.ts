@@ -70,7 +70,8 @@ export async function takeBack(
       cursors.size > 0 && [...cursors.values()].every((cursor) => isConfirmedBy(cursor, offset));
     const blocks: RecordBlock[] = [];
     const seen = new RangeSet();
-    const shift = place.nextOffset - Math.min(...segments.map(({ base }) => base));
+    // Never downwards: a block may begin far below the first of its records that was still needed, and so below zero.
+    const shift = Math.max(0, place.nextOffset - Math.min(...segments.map(({ base }) => base)));
     for (const segment of segments) {
       bytes += segment.size;
       if (bytes > MOST_BYTES && taken.length > 0) break;

@@ -122,4 +122,28 @@ describe("a queue file brought back from a backup", () => {
     assert.equal(disk.changes, changes);
     await again.abandon();
   });
+
+  it("is taken over where it begins in the middle of a block, far above what lives now", async () => {
+    const earlier = await openLog(disk);
+    for (let i = 0; i < 20; i++) earlier.append(JSON.stringify(`old ${i}`), {});
+    const consumer = earlier.consumer("a");
+    consumer.confirm(await consumer.take({ records: 18, bytes: 1_000_000 }, AbortSignal.timeout(1_000)));
+    await earlier.sync();
+    const [path, inode] = [...disk.names].at(-1)!;
+    old = { path, bytes: Buffer.from(inode.cache) };
+    (await take(earlier)).confirm();
+    await earlier.sync();
+    await earlier.close();
+    await (await queue(disk, ["new ".padEnd(1_000, "."), "new"])).close();
+
+    const log = await restore();
+    await log.sync();
+    const { texts, confirm } = await take(log);
+
+    assert.deepEqual(texts.slice(1), ["new", "old 18", "old 19"]);
+    confirm();
+    await log.sync();
+    await log.close();
+    assert.equal(disk.names.size, 0);
+  });
 });
