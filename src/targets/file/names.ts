@@ -35,18 +35,14 @@ function checkName(name: string): { readonly name: string } | { readonly refusal
 /** The place below the root that a name in a record means, or why it means none. */
 export function destinationFor(
   given: string | undefined,
-  root: string | undefined,
+  root: string,
 ): { readonly name: string; readonly path: string } | { readonly refusal: Rejection } {
-  if (given === undefined) return refused("file-name-missing", "The record names no file, and the exporter has none.");
-  if (root === undefined) {
-    return refused("file-name-refused", "The exporter has no folder below which records may name their files.");
+  if (given === undefined) {
+    const message = "The record names no file, and the exporter has none.";
+    return { refusal: { code: "file-name-missing", message } };
   }
   const checked = checkName(given);
   return "refusal" in checked ? checked : { name: checked.name, path: path.join(root, checked.name) };
-}
-
-function refused(code: string, message: string): { readonly refusal: Rejection } {
-  return { refusal: { code, message } };
 }
 
 /**

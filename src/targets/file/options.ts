@@ -27,7 +27,7 @@ export interface FileTargetOptions {
   readonly file?: string;
   /**
    * The folder below which records name their files (`file` in their routing). Names that would lead out of it are
-   * refused. Default: records may not name files.
+   * refused. Default: records do not name files, and all go to `file`.
    */
   readonly root?: string;
   /** Makes missing folders. Default true. */

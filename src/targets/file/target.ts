@@ -100,7 +100,8 @@ export class FileTarget implements Target {
   }
 
   destinationOf(record: LogRecord): string {
-    return record.routing["file"] ?? this.#options.file ?? "";
+    const { file, root } = this.#options;
+    return (root === undefined ? undefined : record.routing["file"]) ?? file ?? "";
   }
 
   open(signal: AbortSignal, resume?: ResumePoint): Promise<void> {
@@ -193,9 +194,11 @@ export class FileTarget implements Target {
   }
 
   #placeOf(record: LogRecord): Place | { readonly refusal: Rejection } {
+    const { root } = this.#options;
     const given = record.routing["file"];
-    if (given === undefined && this.#fixed !== undefined) return this.#fixed;
-    const destination = destinationFor(given, this.#options.root);
+    // Without a root, a name is of a time when records named their files: the user has fixed the file since.
+    if (this.#fixed !== undefined && (given === undefined || root === undefined)) return this.#fixed;
+    const destination = destinationFor(given, root!);
     if ("refusal" in destination) return destination;
     return { ...destination, pathKey: pathKey(destination.path) };
   }
