@@ -144,7 +144,10 @@ export class Log {
 
   get #newcomerOffset(): number {
     const { newcomerOffset, nextOffset } = this.found;
-    return newcomerOffset < nextOffset ? newcomerOffset : this.nextOffset;
+    if (newcomerOffset >= nextOffset) return this.nextOffset;
+    // What has been deleted since then waited for nobody: who began there would seem to miss it.
+    const left = this.#folder.segments.map(({ base }) => base);
+    return Math.max(newcomerOffset, Math.min(...left, this.#tail.firstOffset, this.nextOffset));
   }
 
   /** Closes a consumer: it keeps its place as an orphan. */

@@ -46,6 +46,34 @@ describe("a queue on whose disk others have failed", () => {
     return openLog(disk, options);
   }
 
+  it("says nothing of a loss when a member came after the ruins of its files had been deleted, and the plug was pulled", async () => {
+    const ruins = [
+      ["/q/log/0000000001-000000000000-00000001.seg", Buffer.alloc(26, 1)],
+      ["/q/log/0000000002-000000000001-00000002.seg", Buffer.alloc(0)],
+    ] as const;
+    const put = ([path, bytes]: (typeof ruins)[number]): void => disk.put(disk.names.get(path)!, bytes, 0);
+    for (const ruin of ruins) {
+      await (await disk.create(ruin[0])).close();
+      put(ruin);
+    }
+    const log = await open();
+    fill(log, 0, 1);
+    await log.sync();
+    log.addConsumer("late");
+    fill(log, 1, 2);
+    await log.sync();
+    await log.close();
+    assert.equal([...disk.names.keys()].length, 1, "the ruins have gone");
+    await (await disk.create(ruins[0][0])).close(); // its removal had not reached the disk
+    put(ruins[0]);
+
+    const again = await open({ consumers: ["a", "late"] });
+
+    assert.deepEqual(again.found.losses, []);
+    assert.deepEqual(await numbersIn(again), [0, 1]);
+    await again.close();
+  });
+
   it("says nothing of a loss when its first file is gone and everything in it had been confirmed (Vector's crash loop)", async () => {
     const log = await open({ segmentBytes: 1_000 });
     for (let n = 0; n < 60; n += 10) {
