@@ -49,6 +49,12 @@ export class Room {
     return this.isLimited ? this.#fitting(used, bodies) : bodies.length;
   }
 
+  /** How many of these lines, the first ones, would have to go again for those behind them, even from an empty file. */
+  outlived(bodies: readonly Buffer[]): number {
+    if (!this.isLimited) return 0;
+    return bodies.length - this.#fitting({ lines: 0, bytes: this.#format.header.length }, bodies.toReversed());
+  }
+
   /** What has to go from `used` so that as many of the next lines fit as an empty file would take. */
   excess(used: Amount, bodies: readonly Buffer[]): Excess {
     const empty = { lines: 0, bytes: this.#format.header.length };

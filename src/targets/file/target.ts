@@ -280,7 +280,11 @@ export class FileTarget implements Target {
         places.push(i);
       }
     }
-    return { bodies, places };
+    if (this.#options.whenFull !== "keepNew") return { bodies, places };
+    // A file rewritten for each of them would cost a card more than all that stays in it.
+    const outlived = this.#destinations.room.outlived(bodies);
+    for (const i of places.slice(0, outlived)) outcomes[i] = DELIVERED;
+    return { bodies: bodies.slice(outlived), places: places.slice(outlived) };
   }
 
   #bodyOf(record: LogRecord): Buffer | Rejection {

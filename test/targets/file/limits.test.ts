@@ -166,6 +166,19 @@ describe("The limits of a file", () => {
     assert.ok(text.endsWith('29,"two\nlines"\n'));
   });
 
+  it("have a file rewritten once for a batch of which it can only hold the end", async () => {
+    const target = await openTarget({ maxLines: 3 });
+    addNumbers(0, 2);
+    await log.deliverAll(target);
+    const { notes } = log;
+    addNumbers(2, 500);
+
+    await log.deliverAll(target);
+
+    assert.deepEqual(lines(), numbers(497, 500));
+    assert.equal(log.notes - notes, 1);
+  });
+
   it("take a letter of two bytes, one of which is that of a quote, for no quote", async () => {
     const options = { format: "csv", csv: { columns: ["text"], header: false }, encoding: "utf16le" } as const;
     const target = await openTarget({ ...options, maxLines: 4 });
