@@ -167,7 +167,7 @@ export class Destinations {
     await this.files.retire(place.path);
     this.counts.forget(place.path);
     const file = await this.usable(place, session);
-    this.rotation.tidy(place.path);
+    this.rotation.tidy(place.path, session.positions.all());
     return file;
   }
 

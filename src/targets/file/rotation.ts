@@ -9,6 +9,8 @@ import fs from "fs-extra";
 import { errnoOf, fileError } from "./errors.js";
 import type { RotateOptions } from "./options.js";
 import type { OutputFile } from "./output-file.js";
+import { identityOf, isSameFile } from "./state.js";
+import type { FileIdentity } from "./state.js";
 import { syncFolder, syncPath } from "./sync.js";
 
 const GZIPPED = ".gz";
@@ -65,14 +67,17 @@ export class Rotation {
     }
   }
 
-  /** Removes and compresses in the background. Not before the new file's position is stored: a crash looks for inodes. */
-  tidy(at: string): void {
+  /**
+   * Removes and compresses in the background. Not before the new file's position is stored: a crash looks for inodes.
+   * @param inUse files that lines go to: records may name one as if it had been set aside (`10.0.0.1` beside `10.0.0`)
+   */
+  tidy(at: string, inUse: readonly FileIdentity[]): void {
     if (this.#waiting.has(at) || this.#closing.signal.aborted) return;
     this.#waiting.add(at);
     this.#tidying = this.#tidying.then(async () => {
       this.#waiting.delete(at);
       try {
-        await this.#tidyNow(await fs.realpath(at));
+        await this.#tidyNow(await fs.realpath(at), inUse);
         this.#failure = undefined;
       } catch (error) {
         if (!this.#closing.signal.aborted) this.#failure = fileError(at, error);
@@ -91,8 +96,8 @@ export class Rotation {
     await this.#tidying;
   }
 
-  async #tidyNow(at: string): Promise<void> {
-    const aside = await list(at);
+  async #tidyNow(at: string, inUse: readonly FileIdentity[]): Promise<void> {
+    const aside = await without(inUse, await list(at));
     const numbers = [...new Set(aside.map(({ number }) => number))];
     const kept = new Set(numbers.slice(-this.#options.keepFiles));
     for (const { number, path: old } of aside) if (!kept.has(number)) await remove(old);
@@ -133,6 +138,19 @@ async function list(at: string): Promise<Aside[]> {
     aside.push({ number: Number(match[1]), path: path.join(folder, name), isGzipped: match[2] !== undefined });
   }
   return aside.sort((a, b) => a.number - b.number);
+}
+
+async function without(inUse: readonly FileIdentity[], aside: readonly Aside[]): Promise<Aside[]> {
+  const rest: Aside[] = [];
+  for (const one of aside) {
+    try {
+      const identity = identityOf(await fs.lstat(one.path, { bigint: true }));
+      if (!inUse.some((used) => isSameFile(used, identity))) rest.push(one);
+    } catch (error) {
+      if (errnoOf(error) !== "ENOENT") throw error; // Somebody has removed it meanwhile.
+    }
+  }
+  return rest;
 }
 
 async function remove(at: string): Promise<void> {

@@ -222,6 +222,24 @@ describe("The limits of a file", () => {
       );
     });
 
+    it("leave a file alone that a record names as if it had been set aside", async () => {
+      const target = new FileTarget(
+        { root: folder, maxLines: 2, whenFull: "rotate", rotate: { keepFiles: 1, gzip: true } },
+        clock,
+      );
+      targets.push(target);
+      await log.open(target);
+      for (let n = 0; n < 7; n++) {
+        log.add(n, { file: "10.0.0" });
+        if (n === 0) log.add("theirs", { file: "10.0.0.1" });
+        await log.deliverAll(target);
+      }
+      await target.idle();
+
+      assert.deepEqual(fs.readdirSync(folder).sort(), ["10.0.0", "10.0.0.1", "10.0.0.4.gz"]);
+      assert.deepEqual(lines(join(folder, "10.0.0.1")), ["theirs"]);
+    });
+
     it("compress the old ones in the background", async () => {
       const target = await openTarget({ maxLines: 10, whenFull: "rotate", rotate: { gzip: true } });
       addNumbers(0, 25);
