@@ -44,7 +44,9 @@ export class Rotation {
   isDue(file: OutputFile, wallMs: number): boolean {
     if (this.#options.everyMs === 0) return false;
     const { ino, birthNs } = file.identity;
-    const bornMs = file.end === 0 ? wallMs : (this.#bornMs.get(ino) ?? (Number(birthNs / 1_000_000n) || wallMs));
+    const known = file.end === 0 ? wallMs : (this.#bornMs.get(ino) ?? (Number(birthNs / 1_000_000n) || wallMs));
+    // In the future: the clock was wrong then, and has been set back.
+    const bornMs = Math.min(known, wallMs);
     this.#bornMs.delete(ino);
     this.#bornMs.set(ino, bornMs);
     if (this.#bornMs.size > MAX_BIRTHS) this.#bornMs.delete(this.#bornMs.keys().next().value!);

@@ -286,6 +286,20 @@ describe("The limits of a file", () => {
       assert.deepEqual(lines(), ["c"]);
     });
 
+    it("set a file aside in time though it was born in the future, as a clock said that was wrong", async () => {
+      fs.writeFileSync(file, "a\n");
+      clock.setWall(Date.now() - 365 * 86_400_000);
+      const target = await openTarget({ whenFull: "rotate", rotate: { everyMs: 3_600_000 } });
+      log.add("b");
+      await log.deliverAll(target);
+      await clock.advance(3_600_001);
+      log.add("c");
+
+      await log.deliverAll(target);
+
+      assert.deepEqual([lines(`${file}.1`), lines()], [["a", "b"], ["c"]]);
+    });
+
     it("do not set a file aside for its age while the clock has not been set", async () => {
       clock.isWallTrusted = false;
       const target = await openTarget({ whenFull: "rotate", rotate: { everyMs: 1 } });
