@@ -6,7 +6,10 @@ import type { LineFormat } from "./lines.js";
 
 /** What happens to the next line when `maxLines` or `maxBytes` is reached. */
 export type WhenFull =
-  /** The oldest lines go: the file is written anew with 90 % of its limit, in the free space of the disk. */
+  /**
+   * The oldest lines go: the file is written anew with 90 % of its limit, in the free space of the disk. Lines that would
+   * have to go again for others of their batch are not written at all.
+   */
   | "keepNew"
   /** The record is rejected (`file-full`) and goes to the dead letters. */
   | "refuseNew"
