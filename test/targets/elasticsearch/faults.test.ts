@@ -419,6 +419,24 @@ for (const client of CLIENTS) {
       }
     });
 
+    it("does not go through all that it sent when a large request fails: the flow would stand still meanwhile", async () => {
+      const target = await openTarget({ connection: { nodes: peer.url } }, parts);
+      peer.onBulk = () => (response) => void response.destroy();
+      const { entries } = Object;
+      let gone = 0;
+      Object.entries = (value: object) => {
+        if (Buffer.isBuffer(value)) gone++;
+        return entries(value);
+      };
+      try {
+        await assert.rejects(target.deliver([record({ text: "x".repeat(100_000) })], never), TargetUnavailableError);
+      } finally {
+        Object.entries = entries;
+      }
+
+      assert.equal(gone, 0);
+    });
+
     it("goes on through the other node when one takes requests and never answers them", async () => {
       const mute = await ScriptedPeer.listen();
       try {
