@@ -9,7 +9,7 @@ import type { Repeats } from "./quiet.js";
 import type { Rates } from "./throughput.js";
 
 export type DeliveryEvent =
-  /** The target can be used, for the first time in this life. */
+  /** The target can be used, for the first time in this life, and was not away before. */
   | { readonly kind: "opened" }
   /** The target cannot be used. `isConfig`: only the user can mend it. */
   | { readonly kind: "circuitOpened"; readonly cause: Error; readonly isConfig: boolean }

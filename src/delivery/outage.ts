@@ -69,7 +69,7 @@ export class Outage {
   }
 
   async #open(): Promise<TargetError | boolean> {
-    const { source, target, clock, report } = this.#parts;
+    const { source, target, clock, circuit, report } = this.#parts;
     const opening = (this.#opening = new AbortController());
     this.openingMs = clock.elapsedMs();
     const resume = new Resume(source);
@@ -84,7 +84,8 @@ export class Outage {
     }
     await this.#confirmFound(resume);
     if (this.#isOver) return false;
-    if (!this.#hasOpened) report.tell({ kind: "opened" });
+    // One that was away is told of when it has answered.
+    if (!this.#hasOpened && circuit.state.kind === "starting") report.tell({ kind: "opened" });
     this.#hasOpened = true;
     return true;
   }

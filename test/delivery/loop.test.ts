@@ -360,6 +360,17 @@ describe("Delivery", () => {
   });
 
   describe("when the target is away", () => {
+    it("tells once that it is back, though it was away from the start", async () => {
+      const { target, clock, append, drain, kinds } = bound(rig({ before: (parts) => (parts.target.isUp = false) }));
+      append(1);
+      await clock.advance(60_000);
+
+      target.isUp = true;
+      await drain();
+
+      assert.deepEqual(kinds(), ["circuitOpened", "circuitClosed"]);
+    });
+
     it("loses and drops nothing in an outage of a week", async () => {
       const { target, source, dead, clock, append, drain, delivery } = bound(
         rig({ before: (parts) => (parts.target.isUp = false) }),
