@@ -4,7 +4,8 @@
  *
  * Types and statuses are those of the servers 8.19 and 9.x (`org.elasticsearch.ElasticsearchException`, `RestStatus`);
  * the client's classes are those of @elastic/transport, `lib/errors`. Judged by status and type; the message text adds a
- * hint for the reader. One thing only it can tell, since the client keeps no code: that a certificate is not accepted.
+ * hint for the reader. Two things only it can tell: that a certificate is not accepted, since the client keeps no code,
+ * and that a request is above what the server ever takes at once, since one that is merely busy says the same.
  */
 import { TargetConfigError, TargetUnavailableError } from "../target.js";
 import { readErrorBody, type BulkItem } from "./answer.js";
@@ -89,7 +90,6 @@ export const REQUEST_ROWS: readonly RequestRow[] = [
   { status: 413, verdict: "split" },
   { status: 415, verdict: "config" }, // a proxy that takes no compressed requests
   { status: 425, verdict: "retry" },
-  // Indexing pressure: a request above the node's limit never succeeds as it is, halving is what cures it.
   { status: 429, verdict: "throttle" },
   { status: 500, verdict: "unknown" },
   { status: 501, verdict: "unknown" },
@@ -190,7 +190,7 @@ export function judgeStatus(answer: {
   const verdict = row?.verdict ?? (statusCode < 500 && type !== undefined ? "unknown" : "unavailable");
   const retryAfterMs = readRetryAfter(answer.headers, answer.wallMs);
   return {
-    verdict: requiresNewerServer(reason) ? "config" : verdict,
+    verdict: requiresNewerServer(reason) ? "config" : exceedsPressureLimit(reason) ? "split" : verdict,
     code: type ?? `http-${statusCode}`,
     message: withoutCredentials(statusMessage(statusCode, type, reason)),
     statusCode,
@@ -275,6 +275,15 @@ function statusMessage(statusCode: number, type: string | undefined, reason: str
         ? `${said}: servers before 8.13 do not know "require data stream", switch it off`
         : said;
   }
+}
+
+/**
+ * Indexing pressure: one request of more than the node holds of all of them never succeeds, however long it waits.
+ * @see https://www.elastic.co/docs/reference/elasticsearch/index-settings/pressure
+ */
+function exceedsPressureLimit(reason: string): boolean {
+  const [, bytes, most] = /operation_bytes=(\d+), max_\w+=(\d+)/u.exec(reason) ?? [];
+  return Number(bytes) > Number(most);
 }
 
 /** The one case without a code of its own: a parameter of ours that the server does not know yet. */

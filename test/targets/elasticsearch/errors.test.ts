@@ -12,7 +12,7 @@ import {
 import type { BulkOp } from "../../../src/targets/elasticsearch/options.js";
 import { TargetConfigError, TargetUnavailableError, type Answer } from "../../../src/targets/target.js";
 import { records } from "./records.js";
-import { bulkReply, errorReply, ScriptedPeer, type ScriptedReply } from "./scripted-peer.js";
+import { bulkReply, errorReply, json, ScriptedPeer, type ScriptedReply } from "./scripted-peer.js";
 import { CLIENTS, closeTargets, kindsOf, never, openTarget } from "./targets.js";
 
 /** What is expected of one record's status, written down apart from the code's own table. */
@@ -256,6 +256,18 @@ for (const client of CLIENTS) {
       };
 
       await assert.rejects(answerToRequest(reply), /before 8\.13.*switch it off/u);
+    });
+
+    it("halves what is above the server's indexing pressure, and asks for less when others fill it", async () => {
+      const replyTo = (bytes: number): ScriptedReply => {
+        const numbers = `all_bytes=900, coordinating_operation_bytes=${bytes}, max_coordinating_bytes=1000`;
+        const reason = `rejected execution of coordinating operation [${numbers}]`;
+        return json(429, { error: { type: "es_rejected_execution_exception", reason }, status: 429 });
+      };
+
+      assert.equal((await answerToRequest(replyTo(1001))).consequence?.kind, "split");
+      assert.deepEqual(kindsOf((await answerToRequest(replyTo(1001), 1)).outcomes), ["rejected"]);
+      assert.equal((await answerToRequest(replyTo(999))).consequence?.kind, "throttle");
     });
 
     for (const status of [429, 503]) {

@@ -424,14 +424,16 @@ describe("A small Elasticsearch without security", function () {
   });
   afterEach(closeTargets);
 
-  it("asks for less when a request is above what it takes, and takes the halves", async () => {
+  it("asks for less when a request is above what it takes, takes the halves, and rejects a record that is alone", async () => {
     const target = await openTarget({ index: "pressure", connection: server.connection });
     const batch = records(64, () => ({ text: "x".repeat(1_000) }));
 
     const refused = await target.deliver(batch, never);
     const half = await target.deliver(batch.slice(0, 16), never);
+    const alone = await target.deliver([record({ text: "x".repeat(64_000) })], never);
 
     assert.equal(refused.consequence?.kind, "throttle");
+    assert.deepEqual(countsOf(alone.outcomes), { rejected: 1 });
     assert.deepEqual(countsOf(refused.outcomes), { retry: 64 });
     assert.deepEqual(countsOf(half.outcomes), { delivered: 16 });
   });
