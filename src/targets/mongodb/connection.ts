@@ -224,6 +224,8 @@ async function clientOptions(options: MongoConnectionOptions): Promise<MongoClie
     autoSelectFamilyAttemptTimeout: 5_000,
     ...(options.compression && { compressors: ["zlib"], zlibCompressionLevel: 1 }),
     retryWrites: true,
+    // Whatever the connection string says: what is read is what was just written, and a secondary may not have it yet.
+    readPreference: "primary",
     // We back off ourselves.
     maxAdaptiveRetries: 0,
     appName: options.appName ?? "node-red-contrib-resilient-exporters",

@@ -37,6 +37,16 @@ describe("MongoDB target", () => {
       assert.equal(rig.double.count("find"), 1);
     });
 
+    it("asks the primary for them, wherever the connection string wants to read: a secondary may not have them yet", async () => {
+      rig.double.tellsKeyPattern = false;
+      rig.double.hello = { ...rig.double.hello, setName: "rs0", hosts: [new URL(rig.double.url).host] };
+      const uri = `${new URL("/", rig.double.url).href}?replicaSet=rs0&readPreference=secondary`;
+      const target = await rig.target({}, { uri });
+      await target.deliver(records(2), never);
+
+      assert.deepEqual(kinds(await target.deliver(records(3), never)), ["duplicate", "duplicate", "delivered"]);
+    });
+
     it("rejects what another unique index refuses, naming the index, and delivers the rest", async () => {
       const target = await rig.target();
       rig.double.next("insert", { n: 2, writeErrors: [{ index: 1, ...duplicateKey(PLACE, "serial") }] });
