@@ -28,7 +28,7 @@ export function typedValue(RED: NodeAPI, node: Node, value: string, type: string
       if (PLAIN_NAME.test(value)) {
         return { kind: "now", evaluate: (message) => (Object.hasOwn(message, value) ? message[value] : undefined) };
       }
-      return { kind: "now", evaluate: (message) => RED.util.getMessageProperty(message, value) as unknown };
+      return { kind: "now", evaluate: (message) => propertyOf(RED, message, value) };
     case "jsonata": {
       const expression = RED.util.prepareJSONataExpression(value, node);
       return {
@@ -44,6 +44,16 @@ export function typedValue(RED: NodeAPI, node: Node, value: string, type: string
       };
     default:
       throw new Error(`"${type}" is not a type of value that can be used here.`);
+  }
+}
+
+/** Undefined where the way to the property ends early, as for a property that is not there. */
+function propertyOf(RED: NodeAPI, message: NodeMessage, path: string): unknown {
+  try {
+    return RED.util.getMessageProperty(message, path) as unknown;
+  } catch (error) {
+    if (error instanceof TypeError) return undefined; // It looked into nothing.
+    throw error;
   }
 }
 

@@ -144,16 +144,16 @@ for (const version of NODE_RED_VERSIONS) {
     });
 
     it("tells the sender what is wrong with a message, and Complete nodes nothing", async () => {
-      const named = exporterNode({ file: "name", fileType: "msg", folder: "files", createFolders: true });
-      await nodeRed.deploy([TAB, runtimeNode(), named, ...listeners(["exporter"])]);
+      const where = { file: "to.name", fileType: "msg", folder: "files", createFolders: true };
+      await nodeRed.deploy([TAB, runtimeNode(), exporterNode(where), ...listeners(["exporter"])]);
 
-      await send(nodeRed, { payload: 1 }, { name: "a" });
-      await until("both", async () => (await heard(nodeRed)).caught.length === 2);
+      await send(nodeRed, { payload: 1 }, { payload: 1, to: null }, { to: { name: "a" } });
+      await until("all", async () => (await heard(nodeRed)).caught.length === 3);
 
       const { caught, completed } = await heard(nodeRed);
       assert.deepEqual(
         caught.map(({ code }) => code),
-        ["no-destination", "no-data"],
+        ["no-destination", "no-destination", "no-data"],
       );
       assert.deepEqual(completed, []);
     });
