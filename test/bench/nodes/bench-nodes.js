@@ -11,10 +11,14 @@ module.exports = function register(RED) {
     this.on("input", (message, send, done) => {
       const { count, readings, run } = message.payload;
       this.log(`bench ${run} began ${performance.timeOrigin + performance.now()}`);
+      // Parsed, as by an input node: a copy by spread has a hidden class of its own in Node.js 20, dear to all who read it.
+      const texts = readings.map((reading) => JSON.stringify(reading));
       let sent = 0;
       const turn = () => {
         for (let i = 0; i < TURN && sent < count; i++, sent++) {
-          send({ payload: { ...readings[sent % readings.length], sequence: 100_000 + sent }, run, count });
+          const payload = JSON.parse(texts[sent % texts.length]);
+          payload.sequence = 100_000 + sent;
+          send({ payload, run, count });
         }
         if (sent < count) setImmediate(turn);
         else done();
