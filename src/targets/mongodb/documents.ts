@@ -138,17 +138,15 @@ function payloadOf(record: LogRecord, options: MongoOptions): { kind: "fields"; 
 
 function addedFields(record: LogRecord, options: MongoOptions, fields: Fields): Document {
   const { topic, acceptedAt, device, replayed, doubtful } = options.fields;
-  const wanted: (readonly [string | undefined, unknown])[] = [
-    [topic, record.routing["topic"]],
-    [acceptedAt, new Date(record.acceptedAtMs)],
-    [device, options.device],
-    [replayed, record.replayed],
-    [doubtful, record.isTimeDoubtful === true],
-  ];
   const added: Document = {};
-  for (const [name, value] of wanted) {
+  const add = (name: string | undefined, value: unknown): void => {
     if (name !== undefined && value !== undefined && !Object.hasOwn(fields, name)) added[name] = value;
-  }
+  };
+  add(topic, record.routing["topic"]);
+  if (acceptedAt !== undefined) add(acceptedAt, new Date(record.acceptedAtMs));
+  add(device, options.device);
+  add(replayed, record.replayed);
+  add(doubtful, record.isTimeDoubtful === true);
   return added;
 }
 

@@ -146,19 +146,22 @@ export class MongoTarget implements Target {
   #prepare(batch: readonly LogRecord[], sheet: AnswerSheet): Item[] {
     const { database, collection } = this.#placeOf(batch[0]!);
     const nameFault = databaseNameFault(database) ?? collectionNameFault(collection, database);
-    return batch.flatMap((record, index): Item[] => {
+    const prepare = this.#options.mode === "insert" ? prepareDocument : prepareChange;
+    const items: Item[] = [];
+    for (const [index, record] of batch.entries()) {
       if (nameFault !== undefined) {
         sheet.set(index, { kind: "rejected", cause: { code: "bad-name", message: `MongoDB: ${nameFault}` } });
-        return [];
+        continue;
       }
-      const isInsert = this.#options.mode === "insert";
-      const prepared = isInsert ? prepareDocument(record, this.#options) : prepareChange(record, this.#options);
+      const prepared = prepare(record, this.#options);
       if (prepared.kind === "rejected") {
         sheet.set(index, prepared);
-        return [];
+        continue;
       }
-      return [{ ...prepared, index, ...estimate(record) }];
-    });
+      const { document, hasOurId, added } = prepared;
+      items.push({ index, document, hasOurId, added, ...estimate(record) });
+    }
+    return items;
   }
 
   async #send(call: Call, items: readonly Item[], batch: readonly LogRecord[]): Promise<void> {
