@@ -28,7 +28,8 @@ export class Rotation {
   readonly #options: Required<RotateOptions>;
   readonly #closing = new AbortController();
   #tidying: Promise<void> = Promise.resolve();
-  readonly #waiting = new Set<string>();
+  /** What waits to be tidied, with the files that were in use when it was last asked for. */
+  readonly #waiting = new Map<string, readonly FileIdentity[]>();
   #failure: Error | undefined;
   /** By inode, wall time in ms: when files began that `isDue` was asked about. */
   readonly #bornMs = new Map<bigint, number>();
@@ -74,12 +75,15 @@ export class Rotation {
    * @param inUse files that lines go to: records may name one as if it had been set aside (`10.0.0.1` beside `10.0.0`)
    */
   tidy(at: string, inUse: readonly FileIdentity[]): void {
-    if (this.#waiting.has(at) || this.#closing.signal.aborted) return;
-    this.#waiting.add(at);
+    if (this.#closing.signal.aborted) return;
+    const isWaiting = this.#waiting.has(at);
+    this.#waiting.set(at, inUse);
+    if (isWaiting) return;
     this.#tidying = this.#tidying.then(async () => {
+      const inUseNow = this.#waiting.get(at) ?? [];
       this.#waiting.delete(at);
       try {
-        await this.#tidyNow(await fs.realpath(at), inUse);
+        await this.#tidyNow(await fs.realpath(at), inUseNow);
         this.#failure = undefined;
       } catch (error) {
         if (!this.#closing.signal.aborted) this.#failure = fileError(at, error);
