@@ -233,23 +233,25 @@ export class FileTarget implements Target {
     if (bodies.length === 0) return { outcomes };
     const { file, count } = await this.#destinations.makeRoom(usable, place, bodies, session);
     session.signal.throwIfAborted();
+    const isAll = count === bodies.length;
     if (count > 0) {
       const { lineEnd } = this.#options.format;
-      const taken = count === bodies.length ? bodies : bodies.slice(0, count);
+      const taken = isAll ? bodies : bodies.slice(0, count);
       const lines = joinLines(this.#destinations.before(file), taken, lineEnd);
       const appended = await file.append(lines.bytes, lines.ends);
       if (appended.bytes === 0 && appended.error !== undefined) throw appended.error;
       this.#destinations.files.markDirty(file.path);
       await this.#destinations.setPosition(file, place, session.positions);
       this.#destinations.counts.appended(file, lines.bytes.subarray(0, appended.bytes));
-      for (let i = 0; i < taken.length; i++) {
+      // By their count: the bodies are not to be kept in memory while their lines are written.
+      for (let i = 0; i < count; i++) {
         // What did not fit the disk is offered again; that attempt fails as a whole, and the target is unusable.
         const isThere = lines.ends[i]! <= appended.bytes;
         outcomes[places[i]!] = isThere ? DELIVERED : { kind: "retry", cause: appended.error! };
       }
     }
     const state = session.positions.encode();
-    if (count === bodies.length) return { outcomes, state };
+    if (isAll) return { outcomes, state };
     const isRefused = this.#options.whenFull === "refuseNew";
     const rest: Outcome = isRefused ? rejected(fileFull(file.path)) : { kind: "retry", cause: new Error(REST.message) };
     for (const i of places.slice(count)) outcomes[i] = rest;
