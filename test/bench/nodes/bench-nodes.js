@@ -11,7 +11,7 @@ module.exports = function register(RED) {
     this.on("input", (message, send, done) => {
       const { count, readings, run } = message.payload;
       this.log(`bench ${run} began ${performance.timeOrigin + performance.now()}`);
-      // Parsed, as by an input node: in Node.js 20 a copy by spread has a hidden class of its own, dear to who reads it.
+      // Parsed, as by an input node: in Node.js 20 a copy by spread has its own hidden class, dear to who reads it.
       const texts = readings.map((reading) => JSON.stringify(reading));
       let sent = 0;
       const turn = () => {
