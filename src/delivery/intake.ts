@@ -61,8 +61,8 @@ export interface IntakeParts {
 export class Intake {
   readonly #parts: IntakeParts;
   #staged: Staged[] = [];
-  /** Aborts a `take` that waits; made anew after each use. */
-  #taking = new AbortController();
+  /** Aborts the `take` that is under way. */
+  #taking: AbortController | undefined;
   /** Since when records wait for company. */
   #waitingSinceMs: number | undefined;
   /** How often a destination was let go, and how many of these are known to have nothing passed over any more. */
@@ -155,7 +155,8 @@ export class Intake {
    */
   async take(limits: TakeLimits, patienceMs: number): Promise<LogRecord[] | undefined> {
     const { source, clock, random, settings, report, wakeup } = this.#parts;
-    const { signal } = this.#taking;
+    const taking = (this.#taking = new AbortController());
+    const { signal } = taking;
     const timer = Number.isFinite(patienceMs) ? clock.after(Math.max(1, patienceMs), () => this.callOff()) : undefined;
     try {
       const records = await source.take(limits, signal);
@@ -170,14 +171,14 @@ export class Intake {
       return undefined;
     } finally {
       timer?.cancel();
+      this.#taking = undefined;
     }
   }
 
-  /** A `take` that waits is to look at the state again. */
+  /** A `take` that waits is to look at the state again. Called at each change, so it costs nothing while none is. */
   callOff(): void {
-    const taking = this.#taking;
-    this.#taking = new AbortController();
-    taking.abort(new Error("taking was called off"));
+    this.#taking?.abort(new Error("taking was called off"));
+    this.#taking = undefined;
   }
 
   /** A destination is an ordinary one again: what was passed over of it is wanted. */

@@ -9,7 +9,7 @@ import { chain, endBenched, fileExporter, FlowBench, functionNode, RUNTIME, star
 import { compare, perSecond } from "../measure.js";
 
 /** Enough that the moment for which the last batch waits for company is a small part of it. */
-const COUNT = 120_000;
+const COUNT = 240_000;
 /** Node-RED's own node gets slower the more wait for it: fewer, in its favour, or it would take minutes. */
 const CORE_COUNT = 40_000;
 
