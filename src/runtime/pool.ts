@@ -114,9 +114,10 @@ export class Pool {
       if (this.#closed !== undefined) throw new NotAcceptedError("closed", "The pool is closed.");
       const { id, flush } = options;
       this.reserve(id);
-      const deadLetters = await this.#store.openDeadLetters(`${this.id}/${id}`, flush);
       this.#between.add(id);
+      let deadLetters: DeadLetters | undefined;
       try {
+        deadLetters = await this.#store.openDeadLetters(`${this.id}/${id}`, flush);
         const consumer = this.queue.consumer(id);
         consumer.view = viewOf(id);
         await consumer.findOldest();
@@ -124,6 +125,11 @@ export class Pool {
         this.#members.set(id, member);
         this.#limit(consumer, flush, member);
         return member;
+      } catch (error) {
+        // It keeps its place, and can be added again.
+        this.queue.log.releaseConsumer(id);
+        await deadLetters?.close();
+        throw error;
       } finally {
         this.#between.delete(id);
       }

@@ -17,6 +17,7 @@ import type { LogStore } from "./log-store.js";
 import type { FlushSettings } from "./settings.js";
 
 type Results = unknown[] | Promise<unknown[]>;
+type Settled = PromiseSettledResult<unknown[]>;
 
 export type Done = (error?: Error) => void;
 
@@ -42,6 +43,9 @@ export class Queue {
   /** The turn of what a transform gives later. */
   #turn: Promise<void> = Promise.resolve();
   #transforming = 0;
+  /** Waits no longer for the transform whose turn it is. */
+  #giveUpTurn: () => void = () => undefined;
+  #isTooLate = false;
   #filtered = 0;
   readonly #flushed: Flushed;
   readonly #limits: Limits;
@@ -82,7 +86,7 @@ export class Queue {
    * user chose, or with the error when it is not: then nothing of it was taken. Never throws, never blocks.
    */
   send(payload: unknown, routing: Routing, done: Done, context?: TransformContext): void {
-    if (this.#closing !== undefined) return done(new NotAcceptedError("closed", "The exporter is closed."));
+    if (this.#closing !== undefined) return done(closedError("The exporter is closed."));
     const { transform } = this.#parts;
     if (transform === undefined) return this.#accept(payload, routing, done);
     try {
@@ -100,10 +104,22 @@ export class Queue {
     // Heard here, in its turn: until then a failure is not "unhandled".
     const settled = Promise.allSettled([results]);
     this.#turn = this.#turn.then(async () => {
-      const [result] = await settled;
+      const [result] = await this.#unlessTooLate(settled);
       this.#transforming--;
       if (result.status === "fulfilled") this.#acceptTransformed(result.value, routing, done);
       else this.#refuse(result.reason as Error, payload, routing, done);
+    });
+  }
+
+  /** A transform may never end: a queue that closes goes without what it owes. */
+  #unlessTooLate(settled: Promise<[Settled]>): Promise<[Settled]> {
+    const late = [{ status: "rejected", reason: closedError("The transform has not ended before the close.") }] as [
+      Settled,
+    ];
+    return new Promise((resolve) => {
+      this.#giveUpTurn = () => resolve(late);
+      void settled.then(resolve);
+      if (this.#isTooLate) void Promise.resolve().then(this.#giveUpTurn); // after those that have their result
     });
   }
 
@@ -262,8 +278,17 @@ export class Queue {
     return (this.#closing ??= this.#close());
   }
 
-  async #close(): Promise<void> {
+  async #untilTransformed(): Promise<void> {
+    const timer = this.#store.clock.after(CLOSE_WAITS_MS, () => {
+      this.#isTooLate = true;
+      this.#giveUpTurn();
+    });
     await this.#turn;
+    timer.cancel();
+  }
+
+  async #close(): Promise<void> {
+    await this.#untilTransformed();
     let failure: Error | undefined;
     try {
       await this.#store.flusher.remove(this.#flushed);
@@ -287,15 +312,28 @@ export class Queue {
 /** An array is many records, so each of its elements is transformed by itself. */
 function runOnEach(transform: Transform, payload: unknown, context: TransformContext | undefined): Results {
   if (!Array.isArray(payload)) return transform.run(payload, context);
-  const results = Array.from(payload, (item: unknown) => transform.run(item, context));
+  const results: Results[] = [];
+  try {
+    for (const item of payload as unknown[]) results.push(transform.run(item, context));
+  } catch (error) {
+    // Nobody waits for those before it any more; one that fails later must not end the process.
+    for (const result of results) if (result instanceof Promise) result.catch(() => undefined);
+    throw error;
+  }
   if (!results.some((result) => result instanceof Promise)) return results.flat(1);
   return Promise.all(results.map(async (result) => result)).then((all) => all.flat(1));
 }
 
+/** How long a close waits for transforms under way; Node-RED gives a node 15 s for everything. */
+const CLOSE_WAITS_MS = 3_000;
 /** What a message takes in memory beside its data: the object that came, and whoever waits to be told of it. */
 const MESSAGE_COST_BYTES = 1024;
 /** Up to this the characters of a text are counted instead of its bytes: near enough, and it costs nothing. */
 const SHORT_TEXT = 4_096;
+
+function closedError(message: string): NotAcceptedError {
+  return new NotAcceptedError("closed", message);
+}
 
 function droppedError(): NotAcceptedError {
   return new NotAcceptedError("dropped", "The message was given up to make room, before it was as safe as asked for.");

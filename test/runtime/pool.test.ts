@@ -354,6 +354,41 @@ describe("A pool", () => {
       assert.deepEqual(a.payloads, [1]);
       for await (const { record } of rig.pool.deadLetters.letters()) assert.deepEqual(decode(record), { broken: true });
     });
+
+    it("closes although a run of it never ends, tells its sender, and keeps what came behind", async () => {
+      const transform = compile("javascript", (payload) =>
+        payload === "never" ? new Promise(() => undefined) : Promise.resolve(payload),
+      );
+      await rig.open({}, { transform });
+      await rig.add("a", Object.assign(new KeepingTarget(), { isUp: false }));
+      const errors = Promise.all(["never", 1, "never", 2].map((payload) => rig.send(payload)));
+
+      let isClosed = false;
+      void rig.close().then(() => (isClosed = true));
+      await rig.clock.advanceUntil(() => isClosed);
+
+      const codes = (await errors).map((error) => (error as { code?: string } | undefined)?.code);
+      assert.deepEqual(codes, ["closed", undefined, "closed", undefined]);
+      await rig.open();
+      const a = await rig.add("a", new KeepingTarget());
+      await rig.untilDelivered();
+      assert.deepEqual(a.payloads, [1, 2]);
+    });
+
+    it("that fails for one item of an array and later for another is told once, and ends no process", async () => {
+      const transform = compile("javascript", (payload) => {
+        if (payload === "later") return Promise.reject(new Error("later"));
+        throw new Error("now");
+      });
+      await rig.open({}, { transform });
+      await rig.add("a", new KeepingTarget());
+
+      const sending = rig.send(["later", "now"]);
+      await rig.clock.advanceUntil(() => rig.pool.deadLetters.count === 1);
+
+      assert.match(String(await sending), /The transform failed: now/);
+      await new Promise((resolve) => setImmediate(resolve)); // a rejection that nobody hears fails the test by then
+    });
   });
 
   describe("whose members change", () => {
@@ -383,6 +418,21 @@ describe("A pool", () => {
       await rig.untilDelivered();
 
       assert.deepEqual(late.payloads, [1]);
+    });
+
+    it("takes a member when it is added again whose target could not be made at first, with all that came since", async () => {
+      const options = { id: "a", flush: DEFAULT_FLUSH };
+      const broken = (): never => {
+        throw new Error("no such driver");
+      };
+      await assert.rejects(rig.pool.addMember({ ...options, target: broken }), /no such driver/);
+      await rig.send(1);
+
+      const a = await rig.add("a", new KeepingTarget());
+      await rig.send(2);
+      await rig.untilDelivered();
+
+      assert.deepEqual(a.payloads, [1, 2]);
     });
 
     it("takes one that is added twice for one", async () => {
