@@ -150,6 +150,13 @@ const HINTS: readonly { readonly pattern: RegExp; readonly hint: string; readonl
   { pattern: /ECONNREFUSED/u, hint: "nothing listens there" },
 ];
 
+/**
+ * The connection was there and broke during the request or its answer: as Node's sockets, undici and `node:http` word
+ * it. A connection that fails while it is being made says `connect ...`, or that there is no secure one yet.
+ */
+const DROPPED =
+  /^(?:other side closed|(?:read|write) (?:ECONNRESET|ECONNABORTED|EPIPE)|socket hang up|aborted|terminated|(?:Response aborted|Connection closed) while reading the body)/u;
+
 /** Longest wait that a server may ask for. */
 const MAX_RETRY_AFTER_MS = 300_000;
 
@@ -161,6 +168,8 @@ export interface RequestFailure {
   readonly message: string;
   readonly statusCode?: number;
   readonly retryAfterMs?: number;
+  /** The connection was dropped in the middle: an outage, or something that does not take this very request. */
+  readonly wasDropped?: true;
 }
 
 export function itemVerdict(item: BulkItem, op: BulkOp): ItemVerdict {
@@ -211,6 +220,7 @@ export function judgeThrown(error: unknown): RequestFailure {
     verdict: (name === "ConnectionError" ? verdict : undefined) ?? CLASS_VERDICTS.get(name) ?? "unavailable",
     code: name === "" ? "unavailable" : name,
     message: withoutCredentials(said),
+    ...(name === "ConnectionError" && DROPPED.test(text) ? { wasDropped: true } : {}),
   };
 }
 

@@ -21,6 +21,7 @@ import { BulkBody, BulkWriter } from "./bulk.js";
 import { Connection, RequestError, type Response } from "./connection.js";
 import { discoverNodes } from "./discovery.js";
 import { DestinationLimit } from "../destination-limit.js";
+import { DROPPED_EACH_TIME, Suspects } from "../suspects.js";
 import type { Driver } from "./driver.js";
 import { itemVerdict, thrownFor, type RequestFailure } from "./errors.js";
 import { IndexNames } from "./index-name.js";
@@ -56,6 +57,7 @@ export class ElasticsearchTarget implements Target {
   readonly #warned = new Set<string>();
   /** Records with an id of the user that were sent without an answer: for them, "already there" may be us. */
   readonly #unknown = new Set<string>();
+  readonly #suspects = new Suspects();
   #connection: Connection | undefined;
   #hasDiscovered = false;
   /** The smallest request that was refused as too large, in bytes; kept while the target lives. */
@@ -176,7 +178,7 @@ export class ElasticsearchTarget implements Target {
         throw error;
       }
       if (!error.wasRefused) this.#rememberUnknown(sent);
-      return this.#judgeFailure(error.failure, sent, body.length);
+      return this.#judgeFailure(await this.#orSuspect(error.failure, sent[0]!, signal), sent, body.length);
     }
     const items = response.statusCode === 200 ? readBulkAnswer(response.body, sent.length) : undefined;
     if (items === undefined) {
@@ -186,7 +188,16 @@ export class ElasticsearchTarget implements Target {
         { code: "unexpected-answer" },
       );
     }
+    this.#suspects.forget(sent[0]!);
     return this.#judgeItems(items, sent, index);
+  }
+
+  /** A dropped connection means an outage, until it is rather the batch that something does not take. */
+  async #orSuspect(failure: RequestFailure, first: LogRecord, signal: AbortSignal): Promise<RequestFailure> {
+    if (failure.wasDropped !== true) return failure;
+    if (!(await this.#suspects.isToBlame(first, () => this.probe(signal)))) return failure;
+    const { code, what } = DROPPED_EACH_TIME;
+    return { verdict: "unknown", code, message: `${what} (${failure.message})` };
   }
 
   #judgeFailure(failure: RequestFailure, sent: readonly LogRecord[], bytes: number): Answer {

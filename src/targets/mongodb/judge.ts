@@ -24,6 +24,9 @@ const UNKNOWN_CODE: CodeRow = {
   writeConcern: "retry",
 };
 
+/** What the driver puts on errors of connections that are still being made. */
+const CONNECTING_LABELS = ["HandshakeError", "SystemOverloadedError"];
+
 /** For an error of the server that gives no code. */
 const UNKNOWN = -1;
 
@@ -75,6 +78,16 @@ function judgeServerError(error: unknown): Judgement {
     ...(isOverload && { verdict: "throttle" as const, what: "the server asks for fewer requests" }),
     ...(Number.isFinite(wait) && wait > 0 && { retryAfterMs: wait }),
   };
+}
+
+/**
+ * Whether a connection was there and broke under the call. Not while it was being made, not for want of an answer, and
+ * not because another one broke: the last two are classes of their own.
+ */
+export function isDroppedConnection(error: unknown): boolean {
+  if (classesOf(error)[0] !== "MongoNetworkError") return false;
+  const { errorLabels } = error as { errorLabels?: unknown };
+  return !(Array.isArray(errorLabels) && CONNECTING_LABELS.some((label) => errorLabels.includes(label)));
 }
 
 /** The error and its causes, outermost first. */

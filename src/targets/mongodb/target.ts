@@ -8,26 +8,19 @@
 import { type Clock, systemClock } from "../../clock.js";
 import type { LogRecord } from "../../record.js";
 import { DestinationLimit } from "../destination-limit.js";
+import { DROPPED_EACH_TIME, Suspects } from "../suspects.js";
 import { type Answer, type Target, type TargetTraits, TargetUnavailableError } from "../target.js";
 import { type Lease, leaseClient } from "./connection.js";
 import { prepareChange, prepareDocument } from "./documents.js";
 import { failureOf } from "./failure.js";
 import { insert } from "./insert.js";
-import { classesOf, judgeThrown } from "./judge.js";
+import { isDroppedConnection, judgeThrown } from "./judge.js";
 import { collectionNameFault, databaseNameFault, type MongoOptions } from "./options.js";
 import { AnswerSheet } from "./reply.js";
 import { cut, estimate, MAX_COMMAND_BYTES, MAX_COMMAND_RECORDS, sendable } from "./size.js";
 import { TimeSeriesWriter } from "./time-series.js";
 import { update } from "./update.js";
 import { type Call, type Item, judgeAll, notUnderstood } from "./write.js";
-
-/**
- * So often may a batch end with a broken connection, or an answer that does not add up, while the server answers pings,
- * before it is suspected itself.
- */
-const SUSPECT_DEATHS = 2;
-/** More batches than are ever in flight at once. */
-const MAX_DEATHS = 64;
 
 export class MongoTarget implements Target {
   readonly traits: TargetTraits;
@@ -37,8 +30,7 @@ export class MongoTarget implements Target {
   readonly #limit: DestinationLimit;
   readonly #closing = new AbortController();
   readonly #listeners = new Set<() => void>();
-  /** First records of batches that ended so, and how often in a row. */
-  readonly #deaths = new Map<string, number>();
+  readonly #suspects = new Suspects();
   #lease: Lease | undefined;
   #closed: Promise<void> | undefined;
 
@@ -167,10 +159,10 @@ export class MongoTarget implements Target {
   async #send(call: Call, items: readonly Item[], batch: readonly LogRecord[]): Promise<void> {
     const { sheet, signal } = call;
     if (items.length === 0) return;
-    const firstId = batch[items[0]!.index]!.id.toString("hex");
+    const firstSent = batch[items[0]!.index]!;
     try {
       await this.#write(call, items);
-      this.#deaths.delete(firstId);
+      this.#suspects.forget(firstSent);
     } catch (error) {
       if (signal.aborted) return this.#onAbort(call, items);
       const judgement = judgeThrown(error);
@@ -180,10 +172,15 @@ export class MongoTarget implements Target {
         if (good.length < items.length) return this.#send(call, good, batch);
         return judgeAll(items, sheet, { ...judgement, verdict: "retryAlone" }, error);
       }
-      if (await this.#isSuspect(call, error, firstId)) {
+      const wasDropped = isDroppedConnection(error);
+      if (wasDropped || isNotUnderstood(error)) {
         // A server that gets more than it takes, or a value it stumbles over, just closes the connection; servers that
         // are not MongoDB itself answer some mistakes as it never would.
-        return judgeAll(items, sheet, { ...judgement, verdict: batch.length > 1 ? "split" : "retryAlone" }, error);
+        const ping = (): Promise<unknown> => call.lease.command("admin", { ping: 1 }, signal);
+        if (await this.#suspects.isToBlame(firstSent, ping)) {
+          const verdict = batch.length > 1 ? "split" : "retryAlone";
+          return judgeAll(items, sheet, { ...judgement, ...(wasDropped ? DROPPED_EACH_TIME : {}), verdict }, error);
+        }
       }
       judgeAll(items, sheet, judgement, error);
     }
@@ -198,24 +195,6 @@ export class MongoTarget implements Target {
     // The caller's own abort is told as it came; a close leaves the records queued.
     if (!this.#closing.signal.aborted) throw signal.reason;
     for (const { index } of items) sheet.set(index, { kind: "retry", cause: signal.reason as Error });
-  }
-
-  /** Whether the same batch has ended in such a way again and again although the server is there. */
-  async #isSuspect({ lease, signal }: Call, error: unknown, firstId: string): Promise<boolean> {
-    if (!classesOf(error).includes("MongoNetworkError") && !isNotUnderstood(error)) return false;
-    const count = (this.#deaths.get(firstId) ?? 0) + 1;
-    this.#deaths.delete(firstId);
-    this.#deaths.set(firstId, count);
-    const [oldest] = this.#deaths.keys();
-    if (this.#deaths.size > MAX_DEATHS && oldest !== undefined) this.#deaths.delete(oldest);
-    if (count < SUSPECT_DEATHS) return false;
-    try {
-      await lease.command("admin", { ping: 1 }, signal);
-      return true;
-    } catch {
-      // The server is not there, so the batch is not to blame; the error at hand tells enough.
-      return false;
-    }
   }
 }
 

@@ -324,6 +324,31 @@ describe("Elasticsearch's errors", () => {
     });
   }
 
+  it("tells a connection that was dropped under the request from one that was never made, or is slow", () => {
+    const wasDropped = (message: string, name = "ConnectionError"): boolean =>
+      judgeThrown(Object.assign(new Error(message), { name })).wasDropped === true;
+    const local = " - Local: 127.0.0.1:1, Remote: 127.0.0.1:2";
+
+    for (const text of ["other side closed", "read ECONNRESET", "socket hang up"]) {
+      assert.ok(wasDropped(text) && wasDropped(text + local), text);
+    }
+    for (const text of ["write EPIPE", "write ECONNRESET", "Connection closed while reading the body"]) {
+      assert.ok(wasDropped(text), text);
+    }
+    for (const text of [
+      "connect ECONNREFUSED 127.0.0.1:9200",
+      "connect ECONNRESET 127.0.0.1:9200",
+      "connect ETIMEDOUT 127.0.0.1:9200",
+      "getaddrinfo ENOTFOUND elastic",
+      "Client network socket disconnected before secure TLS connection was established",
+      "self-signed certificate",
+      "Bad response: 502",
+    ]) {
+      assert.ok(!wasDropped(text), text);
+    }
+    assert.ok(!wasDropped("read ECONNRESET", "TimeoutError"));
+  });
+
   it("reads Retry-After as a date by the server's own clock, since ours may be years off", () => {
     const headers = { "retry-after": "Tue, 24 Nov 2026 08:00:30 GMT", date: "Tue, 24 Nov 2026 08:00:00 GMT" };
 

@@ -86,12 +86,19 @@ export class ScriptedPeer {
   onBulk: Script = (request) => bulkReply(request, () => ({ status: 201 }));
   /** Answers everything else. */
   onOther: Script = () => json(200, {});
+  /** The connection is reset as soon as a body has come so far. */
+  dropsAboveBytes = Infinity;
   #arrived: (() => void)[] = [];
 
   private constructor() {
     this.#server = createServer((request, response) => {
       const chunks: Buffer[] = [];
-      request.on("data", (chunk: Buffer) => chunks.push(chunk));
+      let bytesSeen = 0;
+      request.on("data", (chunk: Buffer) => {
+        chunks.push(chunk);
+        bytesSeen += chunk.length;
+        if (bytesSeen > this.dropsAboveBytes) request.socket.resetAndDestroy();
+      });
       request.on("error", () => {
         // The client went away: some tests want just that.
       });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Answer } from "../../../src/targets/target.js";
 import { TargetConfigError, TargetUnavailableError } from "../../../src/targets/target.js";
 import { DRIVER_CLASSES, SERVER_CODES, type Verdict } from "../../../src/targets/mongodb/errors.js";
-import { judgeCode, judgeThrown } from "../../../src/targets/mongodb/judge.js";
+import { isDroppedConnection, judgeCode, judgeThrown } from "../../../src/targets/mongodb/judge.js";
 import { doubleRig, type DoubleRig, kinds, never, records } from "./rig.js";
 
 /** One row of expectations for each group of server codes, written down apart from the code's own table. */
@@ -256,6 +256,17 @@ describe("What MongoDB's driver throws", () => {
     const errorLabels = ["SystemOverloadedError", "RetryableError"];
 
     assert.equal(judgeThrown(named("MongoNetworkError", { errorLabels })).verdict, "unavailable");
+  });
+
+  it("a connection that was dropped under the call is told from one that was never made, is slow, or had to go too", () => {
+    assert.ok(isDroppedConnection(named("MongoNetworkError")));
+    assert.ok(isDroppedConnection(named("MongoNetworkError", { errorLabels: ["RetryableWriteError"] })));
+
+    assert.ok(!isDroppedConnection(named("MongoNetworkError", { errorLabels: ["SystemOverloadedError"] })));
+    assert.ok(!isDroppedConnection(named("MongoNetworkError", { errorLabels: ["HandshakeError"] })));
+    for (const name of ["MongoNetworkTimeoutError", "PoolClearedOnNetworkError", "MongoServerSelectionError"]) {
+      assert.ok(!isDroppedConnection(named(name)), name);
+    }
   });
 
   it("a DNS that cannot be asked: unavailable; one that knows no such name: config", () => {

@@ -237,6 +237,7 @@ describe("MongoDB target", () => {
       const answer = await target.deliver(records(1), never);
 
       assert.ok(answer.outcomes[0]?.kind === "retry" && answer.outcomes[0].alone === true);
+      assert.match(answer.outcomes[0].cause.message, /dropped each time this was sent, although the server answers/);
     });
 
     it("gives every record exactly one outcome, whatever the server says of each", async () => {
