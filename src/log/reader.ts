@@ -22,17 +22,24 @@ export interface SegmentList {
   onDamage(segment: Segment, range: Range): void;
 }
 
-/** A block as it was found; its records only where it has some that are wanted. */
+/** Blocks read and inflated while the records of one are used: as many as keep the disk and two cores busy. */
+const BLOCKS_AHEAD = 2;
+
+/** A block as it was found. */
 interface Loaded {
   readonly found: FoundBlock;
-  readonly body: Buffer | BytesError | undefined;
+  /** The bad ranges in front of it. */
+  readonly bad: readonly Range[];
+  /** Only where it has records that are wanted. */
+  readonly body: Promise<Buffer> | undefined;
 }
 
 class Stream {
   readonly #reader: SegmentReader;
   readonly #damage: DamageWatch;
-  /** The block behind `peeked`, read and inflated while the records of that one are used. Never more than this one. */
-  #ahead: Promise<Loaded | undefined> | undefined;
+  /** The blocks behind `peeked`, in order; undefined where there was none when it was looked for. */
+  readonly #ahead: Promise<Loaded | undefined>[] = [];
+  #loading: Promise<unknown> = Promise.resolve();
   peeked: RecordBlock | undefined;
 
   constructor(reader: SegmentReader, damage: DamageWatch) {
@@ -44,48 +51,53 @@ class Stream {
   async advanceTo(offset: number, lowestWanted: number): Promise<boolean> {
     while (this.peeked === undefined || this.peeked.last < offset) {
       const loaded = await this.#next(offset);
-      await this.#damage.passed(this.#reader.bad, loaded?.found.header, lowestWanted);
+      await this.#damage.passed(loaded?.bad ?? this.#reader.bad, loaded?.found.header, lowestWanted);
       if (loaded === undefined) {
         this.peeked = undefined;
         return false;
       }
-      this.#use(loaded);
-      // The end of a file that still grows is looked for when it is wanted.
-      if (this.peeked !== undefined && this.#reader.hasMore) this.#lookAhead(this.peeked.last + 1);
+      await this.#use(loaded);
+      if (this.peeked !== undefined) this.#lookAhead(this.peeked.last + 1);
     }
     return true;
   }
 
-  #next(offset: number): Promise<Loaded | undefined> {
-    const ahead = this.#ahead ?? this.#load(offset);
-    this.#ahead = undefined;
-    return ahead;
+  async #next(offset: number): Promise<Loaded | undefined> {
+    for (let ahead = this.#ahead.shift(); ahead !== undefined; ahead = this.#ahead.shift()) {
+      const loaded = await ahead;
+      if (loaded !== undefined) return loaded; // otherwise the file may have grown since
+    }
+    return this.#load(offset);
   }
 
   #lookAhead(offset: number): void {
-    this.#ahead = this.#load(offset);
-    this.#ahead.catch(() => undefined); // whoever comes for the block hears of it
-  }
-
-  async #load(offset: number): Promise<Loaded | undefined> {
-    const found = await this.#reader.next();
-    if (found === undefined) return undefined;
-    const { kind, origin, span } = found.header;
-    if (kind !== BLOCK_KINDS.records || origin + span < offset) return { found, body: undefined };
-    try {
-      return { found, body: await found.body() };
-    } catch (error) {
-      if (!(error instanceof BytesError)) throw error;
-      return { found, body: error };
+    while (this.#ahead.length < BLOCKS_AHEAD) {
+      const loading = this.#load(offset);
+      loading.catch(() => undefined); // whoever comes for the block hears of it
+      this.#ahead.push(loading);
     }
   }
 
+  /** Finds the next block, and begins to inflate it. One after the other: that is the order of the file. */
+  #load(offset: number): Promise<Loaded | undefined> {
+    const loading = this.#loading.then(async (): Promise<Loaded | undefined> => {
+      const found = await this.#reader.next();
+      if (found === undefined) return undefined;
+      const { kind, origin, span } = found.header;
+      const isWanted = kind === BLOCK_KINDS.records && origin + span >= offset;
+      const body = isWanted ? found.body() : undefined;
+      body?.catch(() => undefined); // the same
+      return { found, bad: this.#reader.bad.slice(), body };
+    });
+    this.#loading = loading.catch(() => undefined);
+    return loading;
+  }
+
   /** Makes its records the ones at hand, if it has any. */
-  #use({ found: { header, position }, body }: Loaded): void {
+  async #use({ found: { header, position }, body }: Loaded): Promise<void> {
     if (body === undefined) return;
     try {
-      if (body instanceof BytesError) throw body;
-      this.peeked = unpackRecords(body, header).measure();
+      this.peeked = unpackRecords(await body, header).measure();
     } catch (error) {
       if (!(error instanceof BytesError)) throw error;
       this.#damage.undecodable({ from: position, to: position + BLOCK_HEADER_BYTES + header.storedLength });
@@ -93,7 +105,7 @@ class Stream {
   }
 
   async close(): Promise<void> {
-    await this.#ahead?.catch(() => undefined); // its file is not closed under it
+    await this.#loading; // its file is not closed under it
     await this.#reader.close();
   }
 }

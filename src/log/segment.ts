@@ -196,7 +196,7 @@ export class SegmentReader {
   /** Ranges without a valid block, as found so far. */
   readonly bad: Range[] = [];
 
-  /** @param isForward each body is awaited before the next block is asked for: all can be read into one buffer */
+  /** @param isForward each body is asked for before the next block is, so that all can be read into one buffer */
   constructor(segment: Segment, files: Files, compression: Compression, isForward = false) {
     this.segment = segment;
     this.#files = files;
@@ -207,11 +207,6 @@ export class SegmentReader {
   /** The header bytes, fewer when the file is shorter. */
   header(): Promise<Buffer> {
     return this.#bytes(0, SEGMENT_HEADER_BYTES);
-  }
-
-  /** False: there is nothing behind what has been read, as far as the file goes now. */
-  get hasMore(): boolean {
-    return this.#position < this.segment.size;
   }
 
   /** The next block at or behind the last one whose stored body is intact; undefined at the end. */
@@ -242,9 +237,11 @@ export class SegmentReader {
   }
 
   async #body(header: BlockHeader, stored: Buffer): Promise<Buffer> {
-    if ((header.flags & FLAG_DEFLATED) !== 0) return this.#compression.inflate(stored, header.rawLength);
-    if (stored.length !== header.rawLength) throw new BytesError("body of another length");
-    return Buffer.from(stored); // a slice would keep its whole window alive
+    // A slice would keep its whole window alive, and what is read next may lie in the same buffer.
+    const own = Buffer.from(stored);
+    if ((header.flags & FLAG_DEFLATED) !== 0) return this.#compression.inflate(own, header.rawLength);
+    if (own.length !== header.rawLength) throw new BytesError("body of another length");
+    return own;
   }
 
   async #nextCandidate(from: number): Promise<number> {
