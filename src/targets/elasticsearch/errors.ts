@@ -168,8 +168,8 @@ export interface RequestFailure {
   readonly message: string;
   readonly statusCode?: number;
   readonly retryAfterMs?: number;
-  /** The connection was dropped in the middle: an outage, or something that does not take this very request. */
-  readonly wasDropped?: true;
+  /** The connection was dropped in the middle, in these words: an outage, or something does not take this very request. */
+  readonly droppedWith?: string;
 }
 
 export function itemVerdict(item: BulkItem, op: BulkOp): ItemVerdict {
@@ -220,7 +220,7 @@ export function judgeThrown(error: unknown): RequestFailure {
     verdict: (name === "ConnectionError" ? verdict : undefined) ?? CLASS_VERDICTS.get(name) ?? "unavailable",
     code: name === "" ? "unavailable" : name,
     message: withoutCredentials(said),
-    ...(name === "ConnectionError" && DROPPED.test(text) ? { wasDropped: true } : {}),
+    ...(name === "ConnectionError" && DROPPED.test(text) ? { droppedWith: withoutCredentials(text) } : {}),
   };
 }
 

@@ -194,10 +194,11 @@ export class ElasticsearchTarget implements Target {
 
   /** A dropped connection means an outage, until it is rather the batch that something does not take. */
   async #orSuspect(failure: RequestFailure, first: LogRecord, signal: AbortSignal): Promise<RequestFailure> {
-    if (failure.wasDropped !== true) return failure;
+    const { droppedWith } = failure;
+    if (droppedWith === undefined) return failure;
     if (!(await this.#suspects.isToBlame(first, () => this.probe(signal)))) return failure;
     const { code, what } = DROPPED_EACH_TIME;
-    return { verdict: "unknown", code, message: `${what} (${failure.message})` };
+    return { verdict: "unknown", code, message: `${what} (${droppedWith})` };
   }
 
   #judgeFailure(failure: RequestFailure, sent: readonly LogRecord[], bytes: number): Answer {

@@ -326,7 +326,7 @@ describe("Elasticsearch's errors", () => {
 
   it("tells a connection that was dropped under the request from one that was never made, or is slow", () => {
     const wasDropped = (message: string, name = "ConnectionError"): boolean =>
-      judgeThrown(Object.assign(new Error(message), { name })).wasDropped === true;
+      judgeThrown(Object.assign(new Error(message), { name })).droppedWith === message;
     const local = " - Local: 127.0.0.1:1, Remote: 127.0.0.1:2";
 
     for (const text of ["other side closed", "read ECONNRESET", "socket hang up"]) {
