@@ -19,6 +19,7 @@ import {
 import { textOf, valueOf } from "../shared/config.js";
 import { NodeError, asError } from "../shared/errors.js";
 import { ProblemLog } from "../shared/problem-log.js";
+import { leftFolders } from "./left-folders.js";
 import { serveQueues } from "./queue-api.js";
 import { type RuntimeNode, enter, openRuntimes, tellListeners } from "./runtimes.js";
 import { SharedRuntime } from "./shared-runtime.js";
@@ -90,6 +91,25 @@ export default function register(RED: NodeAPI): void {
 
   RED.nodes.registerType("resilient-runtime", ResilientRuntime);
   serveQueues(RED, openRuntimes);
+  const told = new Set<string>();
+  RED.events.on("flows:started", () => void tellLeftFolders(RED, told));
+}
+
+/** After each start and deploy, since both may take a runtime away; of each folder once. */
+async function tellLeftFolders(RED: NodeAPI, told: Set<string>): Promise<void> {
+  const used = new Set(owners.keys());
+  const [runtime] = openRuntimes();
+  try {
+    const parent = defaultFolders(RED.settings.userDir);
+    for (const { folder, bytes } of await leftFolders(parent, (at) => used.has(at) || told.has(at))) {
+      told.add(folder);
+      const text = RED._("event.leftFolder", { folder, bytes });
+      if (runtime === undefined) RED.log.warn(text);
+      else runtime.warn(text);
+    }
+  } catch (error) {
+    RED.log.warn(asError(error).message);
+  }
 }
 
 /**
@@ -97,10 +117,18 @@ export default function register(RED: NodeAPI): void {
  * node's id, which stays the same across restarts, renames and moves.
  */
 export function queueFolder(userDir: string | undefined, folder: string, nodeId: string): string {
-  const base = userDir ?? join(homedir(), ".node-red");
-  if (folder.trim() !== "") return resolve(base, folder.trim());
+  if (folder.trim() !== "") return resolve(baseFolder(userDir), folder.trim());
   // An id comes from the flow file, so from anywhere: it must stay one name.
-  return join(base, "resilient-exporters", encodeURIComponent(nodeId).replaceAll(".", "%2E"));
+  return join(defaultFolders(userDir), encodeURIComponent(nodeId).replaceAll(".", "%2E"));
+}
+
+function baseFolder(userDir: string | undefined): string {
+  return userDir ?? join(homedir(), ".node-red");
+}
+
+/** Where the folders are that nobody has named. */
+function defaultFolders(userDir: string | undefined): string {
+  return join(baseFolder(userDir), "resilient-exporters");
 }
 
 function probeOf({ probe }: NetworkSettings, warn: (message: string) => void): { probe?: Probe } {

@@ -82,6 +82,32 @@ describe("a file that cannot be written", function () {
   });
 });
 
+describe("a queue folder whose runtime is gone", function () {
+  this.timeout(60_000);
+
+  it("is told of, and delivered from once a runtime has it again", async () => {
+    const nodeRed = await startNodeRed("5");
+    try {
+      const exporter = exporterNode({ file: "later/out.jsonl", flush: { durability: "everyMessage" } });
+      await nodeRed.deploy([TAB, runtimeNode(), exporter, ...listeners(["exporter"])]);
+      await send(nodeRed, { payload: 1 });
+      await until("it to be on the disk", async () => (await heard(nodeRed)).completed.length === 1);
+
+      const from = nodeRed.lines.length;
+      await nodeRed.deploy([TAB, runtimeNode({ id: "other" })]);
+      const line = await nodeRed.waitFor("holds records", from);
+      const folder = /(\S+) holds records/.exec(line)![1]!;
+      assert.equal(folder, join(nodeRed.userDir, "resilient-exporters", "rt"));
+
+      mkdirSync(join(nodeRed.userDir, "later"));
+      await nodeRed.deploy([TAB, runtimeNode({ id: "other", folder }), { ...exporter, runtime: "other" }]);
+      await until("its line", () => linesOf(join(nodeRed.userDir, "later", "out.jsonl")).length === 1);
+    } finally {
+      await nodeRed.remove();
+    }
+  });
+});
+
 describe("a queue folder that another Node-RED has", function () {
   this.timeout(60_000);
 
