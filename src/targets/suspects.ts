@@ -10,6 +10,12 @@ const SUSPECT_DEATHS = 2;
 /** More batches than are ever in flight at once. */
 const MAX_BATCHES = 64;
 
+/**
+ * So many batches are blamed with none answered in between. Beyond that it is rather the way to the server that carries
+ * no data at all, only probes: then the records wait, as in any outage, and do not go to the dead letters one by one.
+ */
+const MOST_BLAMED = 20;
+
 /** What to tell the user of records that are to blame; the words of the failure follow. */
 export const DROPPED_EACH_TIME = {
   code: "connection-dropped",
@@ -19,6 +25,8 @@ export const DROPPED_EACH_TIME = {
 export class Suspects {
   /** How often in a row batches ended so, by their first record: it stays the first while the batch is made anew. */
   readonly #deaths = new Map<string, number>();
+  /** First records of the batches that were blamed since one was answered. */
+  readonly #blamed = new Set<string>();
 
   /**
    * Call when the connection had been made and was dropped while this batch was under way. Resolves to true when that
@@ -35,8 +43,10 @@ export class Suspects {
     const [oldest] = this.#deaths.keys();
     if (this.#deaths.size > MAX_BATCHES && oldest !== undefined) this.#deaths.delete(oldest);
     if (deaths < SUSPECT_DEATHS) return false;
+    if (this.#blamed.size >= MOST_BLAMED && !this.#blamed.has(id)) return false;
     try {
       await probe();
+      this.#blamed.add(id);
       return true;
     } catch {
       // The other end is not there, so the batch is not to blame; the error at hand tells enough.
@@ -46,6 +56,7 @@ export class Suspects {
 
   /** The batch that begins with this record was answered. */
   forget(first: LogRecord): void {
+    this.#blamed.clear();
     if (this.#deaths.size > 0) this.#deaths.delete(uuidText(first.id));
   }
 }

@@ -38,4 +38,18 @@ describe("Suspects", () => {
     assert.equal(await suspects.isToBlame(recordOf(1), isThere), true);
     assert.equal(await suspects.isToBlame(recordOf(0), isThere), false);
   });
+
+  it("blames twenty batches, and no more before one was answered: nothing at all seems to get through", async () => {
+    const suspects = new Suspects();
+    const isBlamed = async (n: number): Promise<boolean> => {
+      await suspects.isToBlame(recordOf(n), isThere);
+      return suspects.isToBlame(recordOf(n), isThere);
+    };
+    for (let n = 0; n < 20; n++) assert.ok(await isBlamed(n));
+
+    assert.equal(await isBlamed(20), false);
+    assert.equal(await isBlamed(19), true, "blamed before");
+    suspects.forget(recordOf(99));
+    assert.equal(await isBlamed(20), true);
+  });
 });
