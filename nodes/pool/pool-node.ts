@@ -27,12 +27,15 @@ import {
 import { ProblemLog } from "../shared/problem-log.js";
 import type { Translate } from "../shared/status.js";
 import type { TypedValue } from "../shared/typed-value.js";
+import type { Described } from "./described.js";
 import { type PoolView, poolStatus } from "./pool-status.js";
 import { type Followed, followWires } from "./wires.js";
 
 export interface PoolNodeOptions {
   readonly node: Node;
   readonly getNode: (id: string) => Node | null | undefined;
+  /** Begins to look at the flows as they are now: see `describer`. */
+  readonly describer: () => (id: string) => Described | undefined;
   /** What of a message is the data, for all members. */
   readonly data: TypedValue;
   readonly flush: FlushSettings;
@@ -90,7 +93,7 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
       this.#gaveUp = reject;
     });
     this.#pool.catch(() => undefined); // whoever waits for it hears of it
-    this.#followed = { members: new Map(), storedFor: [], absent: new Set(), hasOthers: false };
+    this.#followed = { members: new Map(), storedFor: [], absent: new Set(), disabled: new Set(), hasOthers: false };
     this.#entry = new Entry<PoolHandle>({
       open: (runtime) => this.#open(runtime),
       mayRest: (runtime) => this.#mayRest(runtime),
@@ -241,16 +244,16 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
   // ---- members
 
   #follow(): void {
-    const { node, getNode } = this.#options;
+    const { node, getNode, describer } = this.#options;
     this.#wires = wiresOf(node);
-    this.#followed = followWires(node, this.hasTransform, getNode);
+    this.#followed = followWires(node, this.hasTransform, getNode, describer());
     const gone = [...this.#guides].filter(([id]) => this.#followed.absent.has(id));
     this.#guides = new Map([...this.#followed.members, ...gone]);
     this.#lastRoutings = NO_ROUTINGS;
     const pool = this.#entry.handle?.pool;
     const { members } = this.#followed;
     // At once: what comes next is for the new ones too.
-    if (pool !== undefined) for (const id of members.keys()) pool.reserve(id);
+    if (pool !== undefined) this.#reserve(pool);
     for (const [id, member] of this.#joined) {
       if (members.get(id) === member) continue;
       this.#joined.delete(id);
@@ -262,6 +265,12 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
       member.join(this);
     }
     this.#showStatus();
+  }
+
+  /** Also for those that are disabled: a place is known to the queue itself only while something waits there. */
+  #reserve(pool: Pool): void {
+    const { members, disabled } = this.#followed;
+    for (const id of [...members.keys(), ...disabled]) pool.reserve(id);
   }
 
   async #open(runtime: RuntimeHandle): Promise<PoolHandle> {
@@ -283,7 +292,7 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
 
   #onOpen(pool: Pool): void {
     // Before the first message: a new member starts here, not when its target is there.
-    for (const id of this.#followed.members.keys()) pool.reserve(id);
+    this.#reserve(pool);
     this.#opened(pool);
     this.#showStatus();
   }

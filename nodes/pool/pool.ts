@@ -12,6 +12,7 @@ import { MEMBER, POOL } from "../shared/membership.js";
 import { cloner, maxWaiting, refuseAll, runtimeOf, sharedTexts, whenFlowsStart } from "../shared/setup.js";
 import { transformOf } from "../shared/transform-setting.js";
 import { type TypedValue, typedValue } from "../shared/typed-value.js";
+import { describer } from "./described.js";
 import { servePools } from "./pool-api.js";
 import { PoolNode } from "./pool-node.js";
 
@@ -45,6 +46,7 @@ function becomePool(RED: NodeAPI, node: Node, config: NodeDef): void {
   const pool: PoolNode = new PoolNode({
     node,
     getNode: (id) => RED.nodes.getNode(id),
+    describer: () => describer(RED),
     data,
     flush,
     keepsArrays: textOf(config, "arrays", "each") === "one",

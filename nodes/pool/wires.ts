@@ -4,6 +4,7 @@
  */
 import type { Node } from "node-red";
 import { type PoolMember, isPool, memberOf } from "../shared/membership.js";
+import type { Described } from "./described.js";
 
 /** What of a node is looked at; more than its type declares. */
 interface Wired extends Node {
@@ -19,6 +20,8 @@ export interface Followed {
   readonly storedFor: readonly string[];
   /** Wired, and not there: disabled, or of a type that is not installed. Whatever it is, it keeps its place. */
   readonly absent: ReadonlySet<string>;
+  /** Of these, and of what is wired behind them, those that would be members: the pool stores for them meanwhile. */
+  readonly disabled: ReadonlySet<string>;
   /** Something else is wired, too: the message has to be sent on. */
   readonly hasOthers: boolean;
 }
@@ -26,11 +29,13 @@ export interface Followed {
 /**
  * @param hasTransform of the pool: else whoever has a transform of its own makes other records, and has to keep them
  * itself
+ * @param describe a node as the flow has it, also when it is disabled
  */
 export function followWires(
   pool: Node,
   hasTransform: boolean,
   getNode: (id: string) => Node | null | undefined,
+  describe: (id: string) => Described | undefined,
 ): Followed {
   const members = new Map<string, PoolMember>();
   const storedFor: string[] = [];
@@ -51,15 +56,35 @@ export function followWires(
         else {
           storedFor.push(id);
           if (isPool(next)) waiting.push(next);
-          else members.set(id, member);
+          else {
+            members.set(id, member);
+            exporterTypes.add(next.type);
+          }
         }
       }
     }
   }
-  return { members, storedFor, absent, hasOthers };
+  const disabled = new Set<string>();
+  const cut = [...absent];
+  for (let id = cut.pop(); id !== undefined; id = cut.pop()) {
+    const next = describe(id);
+    if (next === undefined || (next.hasTransform && !hasTransform)) continue;
+    if (exporterTypes.has(next.type)) disabled.add(id);
+    if (!isPassage(next) && next.type !== POOL_TYPE) continue;
+    for (const behind of next.onward) {
+      if (seen.has(behind)) continue;
+      seen.add(behind);
+      cut.push(behind);
+    }
+  }
+  return { members, storedFor, absent: new Set([...absent, ...disabled]), disabled, hasOthers };
 }
 
+/** What does not run has no mark: it is known by its type. Those of other packages once one of them has run. */
+const exporterTypes = new Set(["resilient-file", "resilient-mongodb", "resilient-elasticsearch"]);
+const POOL_TYPE = "resilient-pool";
+
 /** A node that hands every message on as it is. A link call, or a return to one, is more than a wire. */
-function isPassage({ type, mode }: Wired): boolean {
+function isPassage({ type, mode }: Pick<Wired, "type" | "mode">): boolean {
   return type === "junction" || type === "link in" || (type === "link out" && mode !== "return");
 }

@@ -222,6 +222,46 @@ for (const version of NODE_RED_VERSIONS) {
       assert.deepEqual(file("b"), [1, 2, 3]);
     });
 
+    it("keeps the places of members that a full deploy disables, by themselves or with their tab, though nothing waited", async () => {
+      const flow = (isOff: boolean): Flow => [
+        TAB,
+        { ...TAB2, disabled: isOff },
+        ...around("pool"),
+        poolNode(["a", "b", "out"]),
+        member("a"),
+        member("b", { d: isOff }),
+        { id: "out", type: "link out", z: "tab", mode: "link", links: ["in"], wires: [] },
+        { id: "in", type: "link in", z: "tab2", links: ["out"], wires: [["c"]] },
+        member("c", { z: "tab2" }),
+      ];
+      const all = (count: number): boolean => ["a", "b", "c"].every((name) => file(name).length === count);
+      await nodeRed.deploy(flow(false));
+      await send(nodeRed, { payload: 1 });
+      await until("1", () => all(1));
+      await until("nothing waits", async () => (await state()).waiting === 0);
+      await nodeRed.deploy(flow(true));
+      await send(nodeRed, { payload: 2 });
+      await until("2", () => file("a").length === 2);
+      const { members, orphans } = await state();
+      const away = members.filter(({ isDisabled }) => isDisabled).map(({ id, waiting }) => [id, waiting]);
+      assert.deepEqual(
+        [new Map(away as [string, number][]), orphans],
+        [
+          new Map([
+            ["b", 1],
+            ["c", 1],
+          ]),
+          [],
+        ],
+      );
+
+      await nodeRed.deploy(flow(false));
+      await send(nodeRed, { payload: 3 });
+
+      await until("what they had not", () => all(3));
+      for (const name of ["a", "b", "c"]) assert.deepEqual(file(name), [1, 2, 3], name);
+    });
+
     it("does not drop what an exporter has unsent when it becomes a member (seed defect 26)", async () => {
       const rest = [TAB, ...around("entry")];
       const late = member("late", { file: "later/late.jsonl", createFolders: false });
