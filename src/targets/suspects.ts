@@ -5,14 +5,14 @@
  */
 import { uuidText, type LogRecord } from "../record.js";
 
-/** So often in a row must a batch end so before it is suspected itself: once or twice is how any outage begins. */
+/** So often in a row has a batch ended so when it is suspected itself: once is how any outage begins. */
 const SUSPECT_DEATHS = 2;
 /** More batches than are ever in flight at once. */
 const MAX_BATCHES = 64;
 
 /**
- * So many batches are blamed with none answered in between. Beyond that it is rather the way to the server that carries
- * no data at all, only probes: then the records wait, as in any outage, and do not go to the dead letters one by one.
+ * So many batches are blamed with none answered in between. When there are more, nothing gets through but probes: then
+ * records wait, as in any outage, and do not go to the dead letters one by one.
  */
 const MOST_BLAMED = 20;
 
@@ -29,8 +29,9 @@ export class Suspects {
   readonly #blamed = new Set<string>();
 
   /**
-   * Call when the connection had been made and was dropped while this batch was under way. Resolves to true when that
-   * has happened to it before and the other end is there: the batch is to be halved, a single record to be sent alone.
+   * Call when the connection had been made and was dropped while this batch was under way (or what came back made no
+   * sense). Resolves to true when that has happened to it before and the other end is there: the batch is to be halved,
+   * a single record to be sent alone.
    * @param first of the records that were sent
    * @param probe asks the other end, and rejects when it does not answer
    */
@@ -54,7 +55,7 @@ export class Suspects {
     }
   }
 
-  /** The batch that begins with this record was answered. */
+  /** The batch that begins with this record was answered: something gets through. */
   forget(first: LogRecord): void {
     this.#blamed.clear();
     if (this.#deaths.size > 0) this.#deaths.delete(uuidText(first.id));
