@@ -61,6 +61,8 @@ const NO_ROUTINGS: readonly Routing[] = [];
 export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
   readonly id: string;
   readonly hasTransform: boolean;
+  /** Itself, as one that has had a message which it has sent on. */
+  readonly #loopId: string;
   readonly #options: PoolNodeOptions;
   readonly #problemLog: ProblemLog;
   readonly #entry: Entry<PoolHandle>;
@@ -85,6 +87,7 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
   constructor(options: PoolNodeOptions) {
     const { node, transform, maxWaiting, clone, clock, text, mayDiscard } = options;
     this.id = node.id;
+    this.#loopId = `loop:${node.id}`;
     this.hasTransform = transform !== undefined;
     this.#options = options;
     this.#problemLog = new ProblemLog(clock, (message) => node.warn(message));
@@ -93,7 +96,14 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
       this.#gaveUp = reject;
     });
     this.#pool.catch(() => undefined); // whoever waits for it hears of it
-    this.#followed = { members: new Map(), storedFor: [], absent: new Set(), disabled: new Set(), hasOthers: false };
+    this.#followed = {
+      members: new Map(),
+      storedFor: [],
+      absent: new Set(),
+      disabled: new Set(),
+      hasOthers: false,
+      isLoop: false,
+    };
     this.#entry = new Entry<PoolHandle>({
       open: (runtime) => this.#open(runtime),
       mayRest: (runtime) => this.#mayRest(runtime),
@@ -171,6 +181,8 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
   /** @param send hands the message on to what is no member */
   accept(message: NodeMessageInFlow, send: (message: NodeMessageInFlow) => void, done: Done): void {
     if (this.#hasStarted && this.#wires !== wiresOf(this.#options.node)) this.#follow();
+    // Sent on by this pool, and back through other pools alone: it would go round for ever, and be stored each time.
+    if (isStoredFor(message, this.#loopId)) return done();
     // A pool above has stored it for all that is wired here; the rest still gets it.
     if (isStoredFor(message, this.id)) {
       if (this.#followed.hasOthers) send(message);
@@ -183,7 +195,8 @@ export class PoolNode implements RuntimeUser, FeedingPool, PoolMember {
     if (!this.#followed.hasOthers) return;
     // A transform that fails later gives back the message as it was, so the flow gets another.
     const onward = this.hasTransform ? this.#options.clone(message) : message;
-    markStored(onward, storedFor(this.#followed.storedFor));
+    const { isLoop, storedFor: ids } = this.#followed;
+    markStored(onward, storedFor(isLoop ? [...ids, this.#loopId] : ids));
     send(onward);
   }
 

@@ -24,6 +24,8 @@ export interface Followed {
   readonly disabled: ReadonlySet<string>;
   /** Something else is wired, too: the message has to be sent on. */
   readonly hasOthers: boolean;
+  /** Pools and wires alone lead back to the pool: what it sends on comes back to it. */
+  readonly isLoop: boolean;
 }
 
 /**
@@ -41,10 +43,12 @@ export function followWires(
   const storedFor: string[] = [];
   const absent = new Set<string>();
   let hasOthers = false;
+  let isLoop = false;
   const seen = new Set([pool.id]);
   const waiting: Wired[] = [pool];
   for (let node = waiting.pop(); node !== undefined; node = waiting.pop()) {
     for (const id of (node.wires ?? []).flat()) {
+      if (id === pool.id) isLoop = true;
       if (seen.has(id)) continue;
       seen.add(id);
       const next: Wired | null | undefined = getNode(id);
@@ -77,7 +81,7 @@ export function followWires(
       cut.push(behind);
     }
   }
-  return { members, storedFor, absent: new Set([...absent, ...disabled]), disabled, hasOthers };
+  return { members, storedFor, absent: new Set([...absent, ...disabled]), disabled, hasOthers, isLoop };
 }
 
 /** What does not run has no mark: it is known by its type. Those of other packages once one of them has run. */

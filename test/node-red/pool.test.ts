@@ -59,6 +59,24 @@ for (const version of NODE_RED_VERSIONS) {
       await until("the status", async () => (await poolHeard(nodeRed)).statuses.includes("pool: green 3/3 up"));
     });
 
+    it("ends when pools are wired in a ring: each member and each other node has a message once", async () => {
+      await nodeRed.deploy([
+        TAB,
+        ...around("pool"),
+        poolNode(["second", "a"]),
+        poolNode(["third", "b"], { id: "second" }),
+        poolNode(["pool", "c", "passed"], { id: "third" }),
+        ...["a", "b", "c"].map((id) => member(id)),
+      ]);
+
+      await send(nodeRed, { payload: 1 });
+      await until("the first to come out", async () => (await poolHeard(nodeRed)).passed.length > 0);
+      await send(nodeRed, { payload: 2 });
+
+      for (const name of ["a", "b", "c"]) await untilIn(name, [1, 2]);
+      assert.deepEqual((await poolHeard(nodeRed)).passed, [1, 2]);
+    });
+
     it("sends the message on to what is no member, and its members do not store it twice", async () => {
       const change = fn("change", "tab", "msg.payload = -msg.payload; return msg;", [["a", "d"]]);
       const members = [member("a"), member("b"), member("d")];
