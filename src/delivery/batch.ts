@@ -6,6 +6,7 @@ import { bytesOf, type LogRecord, replayedBytesOf } from "../record.js";
 import { TargetConfigError, TargetUnavailableError } from "../targets/target.js";
 import type { Answer, Consequence, Rejection, Target } from "../targets/target.js";
 import type { Clock } from "../clock.js";
+import { checkAnswer } from "./answer.js";
 import type { DeadLetterSink } from "./dead-letter-sink.js";
 import { codeOf } from "./events.js";
 import type { RecordAge } from "./record-age.js";
@@ -155,14 +156,7 @@ export class Batch {
     let answer: Answer;
     try {
       answer = await host.target.deliver(piece, this.#sending.signal);
-      if (answer.outcomes.length !== piece.length) {
-        throw new TargetUnavailableError(
-          `the target gave ${answer.outcomes.length} outcomes for ${piece.length} records`,
-          {
-            code: "bad-answer",
-          },
-        );
-      }
+      checkAnswer(answer, piece.length);
     } catch (error) {
       // Aborted by us: whatever it says then is no news of the target.
       if (this.#sending.signal.aborted || this.#isAbandoned) return false;

@@ -478,6 +478,28 @@ describe("Delivery", () => {
       assert.equal(target.arrived.length, 10);
     });
 
+    for (const [what, answer] of [
+      ["nothing", null],
+      ["no outcomes", {}],
+      ["outcomes of nothing", { outcomes: [null, undefined] }],
+      ["an outcome of an unknown kind", { outcomes: [{ kind: "delivered" }, { kind: "done" }] }],
+      ["a rejection without a cause", { outcomes: [{ kind: "delivered" }, { kind: "rejected" }] }],
+    ] as const) {
+      it(`keeps all of a batch, says so and goes on when a target of one's own answers ${what}`, async () => {
+        const { target, clock, append, delivery, drain } = bound(rig());
+        target.deliver = () => Promise.resolve(answer as never);
+        append(2);
+        await clock.advance(1_000);
+        assert.equal(delivery.status.lastError?.code, "bad-answer");
+        assert.equal(delivery.status.counters.delivered, 0);
+
+        Reflect.deleteProperty(target, "deliver"); // its own again
+        await drain();
+
+        assert.equal(delivery.status.counters.delivered, 2);
+      });
+    }
+
     it("survives a target that throws what no target should throw", async () => {
       const { target, delivery, clock, append, drain } = bound(rig());
       target.script = () => new TypeError("undefined is not a function");
