@@ -238,5 +238,7 @@ function failed(error: unknown): TransformError {
 /** JSONata and the sandbox throw things that are no instance of Error. */
 function reasonOf(error: unknown): string {
   const message = (error as { message?: unknown } | null | undefined)?.message;
-  return typeof message === "string" ? message : String(error);
+  if (typeof message === "string") return message;
+  // What has no prototype cannot be made text.
+  return typeof error === "object" && error !== null ? "it threw an object that is no error" : String(error);
 }

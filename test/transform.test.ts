@@ -71,6 +71,12 @@ describe("transform", () => {
       );
     });
 
+    it("rejects the record whatever the function throws", () => {
+      for (const thrown of ["null", "undefined", "Object.create(null)", "{}", "Symbol('s')", "1n"]) {
+        assert.throws(() => compile("javascript", `throw ${thrown};`).run(1), TransformError, thrown);
+      }
+    });
+
     it("stops an endless loop, and goes on working", () => {
       const transform = js("while (payload) {} return 'out';", { timeoutMs: 20 });
 
