@@ -53,6 +53,7 @@ export class Pool {
   static async open(store: LogStore, { id, flush, transform, onChange }: PoolOptions): Promise<Pool> {
     const deadLetters = await store.openDeadLetters(id, flush);
     try {
+      let told: () => void = () => undefined;
       const queue = await Queue.open(store, {
         id,
         consumers: [],
@@ -60,8 +61,11 @@ export class Pool {
         transform,
         setAside: (payload, routing, rejection) => deadLetters.setAsidePayload(payload, routing, rejection),
         onChange: () => onChange?.(),
+        onAccepted: () => told(),
       });
-      return new Pool(store, queue, deadLetters);
+      const pool = new Pool(store, queue, deadLetters);
+      told = () => pool.#onAccepted();
+      return pool;
     } catch (error) {
       await deadLetters.close();
       throw error;
@@ -74,6 +78,9 @@ export class Pool {
       return done(new NotAcceptedError("no-members", "The pool has no members: nobody would store it."));
     }
     this.queue.send(payload, routing, done, context);
+  }
+
+  #onAccepted(): void {
     for (const { budget } of this.#lags.values()) budget.keep();
     this.#nudgeSoon();
   }

@@ -32,6 +32,8 @@ export interface QueueParts {
   /** Keeps what can never be accepted: the transform failed, or the payload cannot be encoded. */
   readonly setAside: (payload: unknown, routing: Routing, rejection: Rejection) => Promise<void>;
   readonly onChange: () => void;
+  /** Called for each message that was taken: at once, or when its transform has given what it is. */
+  readonly onAccepted?: () => void;
 }
 
 export class Queue {
@@ -139,6 +141,7 @@ export class Queue {
     }
     this.#promise(offset, this.log.acceptedBytes - before, done);
     this.#store.flusher.poke(this.#flushed);
+    this.#parts.onAccepted?.();
   }
 
   /** A sender who was told that there is no room still has the message; what can never be taken is set aside. */

@@ -355,6 +355,15 @@ describe("A pool", () => {
       for await (const { record } of rig.pool.deadLetters.letters()) assert.deepEqual(decode(record), { broken: true });
     });
 
+    it("keeps a member that is away within its limit, though the transform gives its records only later", async () => {
+      await rig.open({}, { transform: compile("jsonata", "payload") });
+      await rig.add("a", Object.assign(new KeepingTarget(), { isUp: false }), { backlogRecords: 10 });
+
+      await rig.send(upTo(100));
+
+      assert.equal(rig.waiting("a"), 10);
+    });
+
     it("closes although a run of it never ends, tells its sender, and keeps what came behind", async () => {
       const transform = compile("javascript", (payload) =>
         payload === "never" ? new Promise(() => undefined) : Promise.resolve(payload),
