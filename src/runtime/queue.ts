@@ -15,9 +15,7 @@ import type { Rejection } from "../targets/target.js";
 import type { Transform, TransformContext } from "../transform.js";
 import type { LogStore } from "./log-store.js";
 import type { FlushSettings } from "./settings.js";
-
-type Results = unknown[] | Promise<unknown[]>;
-type Settled = PromiseSettledResult<unknown[]>;
+import { type Results, TransformTurns } from "./transform-turns.js";
 
 export type Done = (error?: Error) => void;
 
@@ -42,12 +40,7 @@ export class Queue {
   readonly #store: LogStore;
   readonly #flush: FlushSettings;
   readonly #parts: QueueParts;
-  /** The turn of what a transform gives later. */
-  #turn: Promise<void> = Promise.resolve();
-  #transforming = 0;
-  /** Waits no longer for the transform whose turn it is. */
-  #giveUpTurn: () => void = () => undefined;
-  #isTooLate = false;
+  readonly #turns: TransformTurns;
   #filtered = 0;
   readonly #flushed: Flushed;
   readonly #limits: Limits;
@@ -65,6 +58,7 @@ export class Queue {
     this.#store = store;
     this.#flush = flush;
     this.#parts = parts;
+    this.#turns = new TransformTurns(store.clock);
     this.#flushed = store.flushed(log, flush, (trouble) => this.#onStorage(trouble));
     const queue = this;
     const isHeld = flush.durability === "everyMessage" || flush.durability === "delivered";
@@ -88,40 +82,23 @@ export class Queue {
    * user chose, or with the error when it is not: then nothing of it was taken. Never throws, never blocks.
    */
   send(payload: unknown, routing: Routing, done: Done, context?: TransformContext): void {
-    if (this.#closing !== undefined) return done(closedError("The exporter is closed."));
+    if (this.#closing !== undefined) return done(new NotAcceptedError("closed", "The exporter is closed."));
     const { transform } = this.#parts;
     if (transform === undefined) return this.#accept(payload, routing, done);
+    if (this.#turns.isStuck) return done(stuckError());
     try {
       const results = runOnEach(transform, payload, context);
-      if (results instanceof Promise || this.#transforming > 0) this.#acceptLater(results, payload, routing, done);
+      if (results instanceof Promise || !this.#turns.isEmpty) this.#acceptLater(results, payload, routing, done);
       else this.#acceptTransformed(results, routing, done);
     } catch (error) {
       this.#refuse(error as Error, payload, routing, done);
     }
   }
 
-  /** What a transform gives later keeps its turn, and so does what comes behind it. */
-  #acceptLater(results: unknown[] | Promise<unknown[]>, payload: unknown, routing: Routing, done: Done): void {
-    this.#transforming++;
-    // Heard here, in its turn: until then a failure is not "unhandled".
-    const settled = Promise.allSettled([results]);
-    this.#turn = this.#turn.then(async () => {
-      const [result] = await this.#unlessTooLate(settled);
-      this.#transforming--;
+  #acceptLater(results: Results, payload: unknown, routing: Routing, done: Done): void {
+    this.#turns.add(results, (result) => {
       if (result.status === "fulfilled") this.#acceptTransformed(result.value, routing, done);
       else this.#refuse(result.reason as Error, payload, routing, done);
-    });
-  }
-
-  /** A transform may never end: a queue that closes goes without what it owes. */
-  #unlessTooLate(settled: Promise<[Settled]>): Promise<[Settled]> {
-    const late = [{ status: "rejected", reason: closedError("The transform has not ended before the close.") }] as [
-      Settled,
-    ];
-    return new Promise((resolve) => {
-      this.#giveUpTurn = () => resolve(late);
-      void settled.then(resolve);
-      if (this.#isTooLate) void Promise.resolve().then(this.#giveUpTurn); // after those that have their result
     });
   }
 
@@ -281,17 +258,8 @@ export class Queue {
     return (this.#closing ??= this.#close());
   }
 
-  async #untilTransformed(): Promise<void> {
-    const timer = this.#store.clock.after(CLOSE_WAITS_MS, () => {
-      this.#isTooLate = true;
-      this.#giveUpTurn();
-    });
-    await this.#turn;
-    timer.cancel();
-  }
-
   async #close(): Promise<void> {
-    await this.#untilTransformed();
+    await this.#turns.end();
     let failure: Error | undefined;
     try {
       await this.#store.flusher.remove(this.#flushed);
@@ -327,15 +295,14 @@ function runOnEach(transform: Transform, payload: unknown, context: TransformCon
   return Promise.all(results.map(async (result) => result)).then((all) => all.flat(1));
 }
 
-/** How long a close waits for transforms under way; Node-RED gives a node 15 s for everything. */
-const CLOSE_WAITS_MS = 3_000;
 /** What a message takes in memory beside its data: the object that came, and whoever waits to be told of it. */
 const MESSAGE_COST_BYTES = 1024;
 /** Up to this the characters of a text are counted instead of its bytes: near enough, and it costs nothing. */
 const SHORT_TEXT = 4_096;
 
-function closedError(message: string): NotAcceptedError {
-  return new NotAcceptedError("closed", message);
+function stuckError(): NotAcceptedError {
+  const message = "The transform does not end, and many messages wait for it: a time limit would end it.";
+  return new NotAcceptedError("transform-stuck", message);
 }
 
 function droppedError(): NotAcceptedError {

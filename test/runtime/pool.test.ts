@@ -384,6 +384,26 @@ describe("A pool", () => {
       assert.deepEqual(a.payloads, [1, 2]);
     });
 
+    it("takes no more behind one that seems never to end, once a thousand wait, and goes on when it has ended", async () => {
+      let end: (value: unknown) => void = () => undefined;
+      const transform = compile("javascript", (payload) =>
+        payload === "slow" ? new Promise((resolve) => (end = resolve)) : payload,
+      );
+      await rig.open({}, { transform });
+      await rig.add("a", new KeepingTarget());
+      const errors: unknown[] = [];
+      const sent = ["slow", ...upTo(2_000)].map((payload) => rig.send(payload).then((error) => errors.push(error)));
+
+      await rig.clock.advance(30_000);
+      const refused = await rig.send("one more");
+      assert.equal((refused as Error & { code: string }).code, "transform-stuck");
+
+      end("slow at last");
+      await Promise.all(sent);
+      assert.deepEqual(new Set(errors), new Set([undefined]));
+      assert.equal(await rig.send("afterwards"), undefined);
+    });
+
     it("that fails for one item of an array and later for another is told once, and ends no process", async () => {
       const transform = compile("javascript", (payload) => {
         if (payload === "later") return Promise.reject(new Error("later"));
