@@ -14,8 +14,11 @@ const DEVIATIONS = 2.5;
 /** Small batches cost a round trip, whatever they hold: below this size latency per byte says nothing. */
 const LEAST_BYTES = 4_096;
 
+/** One that is made while the other is answered. After an outage it is one alone, to be kind to a target that comes back. */
+const AT_FIRST = 2;
+
 export class Concurrency {
-  #limit = 1;
+  #limit = AT_FIRST;
   #meanMs = 0;
   #meanCost = 0;
   #varianceCost = 0;

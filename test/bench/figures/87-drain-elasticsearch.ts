@@ -29,11 +29,9 @@ async function drainElasticsearch(): Promise<Measured[]> {
     await filled.close();
     const settings = engine.checkElasticsearchOptions({ connection: { nodes: node }, index: `ours${run++}` });
     const rate = await timed(0, async () => {
-      const flush = { batchRecords: 10_000, batchBytes: 4 * 1024 * 1024 };
       const { delivered, close } = await openEngine({
         target: new engine.ElasticsearchTarget(settings),
         folder,
-        flush,
       });
       await delivered();
       await close();

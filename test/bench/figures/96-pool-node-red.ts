@@ -19,7 +19,8 @@ const MEMBERS = ["a", "b", "c"];
 
 interface State {
   readonly runtimes: readonly {
-    readonly queues: readonly {
+    /** Absent while it is being opened. */
+    readonly queues?: readonly {
       readonly id: string;
       readonly members: readonly { readonly status: { readonly waiting: number } }[];
     }[];
@@ -47,7 +48,7 @@ async function poolNodeRed(): Promise<Measured[]> {
     const bench = new FlowBench(nodeRed);
     const waiting = async (id: string): Promise<number> => {
       const { runtimes } = (await nodeRed.request("/resilient-exporters/state")) as State;
-      const queue = runtimes.flatMap(({ queues }) => queues).find((one) => one.id === id);
+      const queue = runtimes.flatMap(({ queues = [] }) => queues).find((one) => one.id === id);
       return Math.max(0, ...(queue?.members ?? []).map(({ status }) => status.waiting));
     };
     const run = async (name: string, id: string): Promise<number> => {
