@@ -24,7 +24,16 @@ export interface Encoded {
 
 export interface LogRecord extends Encoded {
   readonly offset: Offset;
+  /** A record of the log makes this view anew at each look. */
   readonly bytes: Buffer;
+  /** Bytes of the payload, without a look at them. */
+  readonly size: number;
+  /**
+   * Where the payload lies, if it lies among others: from `start` of the page, with a line feed behind it. So the
+   * payloads of neighbours are lines as they are, and can be copied in one piece.
+   */
+  readonly page?: Buffer;
+  readonly start?: number;
   readonly routing: Routing;
   /** Wall time of acceptance, ms since 1970, corrected when the clock has been. */
   readonly acceptedAtMs: number;
@@ -39,14 +48,14 @@ export interface LogRecord extends Encoded {
 /** Payload bytes of them all. */
 export function bytesOf(records: readonly LogRecord[]): number {
   let bytes = 0;
-  for (const record of records) bytes += record.bytes.length;
+  for (const { size } of records) bytes += size;
   return bytes;
 }
 
 /** Payload bytes of those that were read back from disk. */
 export function replayedBytesOf(records: readonly LogRecord[]): number {
   let bytes = 0;
-  for (const { replayed, bytes: payload } of records) if (replayed) bytes += payload.length;
+  for (const { replayed, size } of records) if (replayed) bytes += size;
   return bytes;
 }
 

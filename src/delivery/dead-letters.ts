@@ -78,8 +78,8 @@ export class DeadLetters implements DeadLetterSink {
     const id = newIdBase(nowMs, randomBytes(10));
     const { codec, bytes } = encodeOrDescribe(payload);
     const content = Buffer.from(bytes);
-    const record = { offset: 0 as Offset, id, codec, bytes: content, routing, acceptedAtMs: nowMs, replayed: false };
-    return this.#keep(record, rejection, false);
+    const parts = { id, codec, bytes: content, size: content.length, routing };
+    return this.#keep({ ...parts, offset: 0 as Offset, acceptedAtMs: nowMs, replayed: false }, rejection, false);
   }
 
   #keep(record: LogRecord, rejection: Rejection, wasAccepted: boolean): Promise<void> {
@@ -259,6 +259,7 @@ export function readLetter({ bytes, offset }: LogRecord): DeadLetter | undefined
     offset,
     id,
     bytes: content,
+    size: content.length,
     codec,
     routing,
     acceptedAtMs,

@@ -256,13 +256,13 @@ export class Intake {
     let records: LogRecord[] = [];
     let bytes = 0;
     for (const record of group.records) {
-      if (records.length >= batch.records || (records.length > 0 && bytes + record.bytes.length > batch.bytes)) {
+      if (records.length >= batch.records || (records.length > 0 && bytes + record.size > batch.bytes)) {
         batches.push({ destination: group.destination, records });
         records = [];
         bytes = 0;
       }
       records.push(record);
-      bytes += record.bytes.length;
+      bytes += record.size;
     }
     batches.push({ destination: group.destination, records });
     return batches;

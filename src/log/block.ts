@@ -2,17 +2,21 @@
  * A block of records: the unit of writing and reading, laid out in memory just as its body lies on disk, so that
  * writing copies and reading slices. Headers are `frame.ts`; compression and files are `segment.ts`.
  *
- * Body: id base (16), boot id (8), elapsed time of the first record, the routes, then per record: gap of offset, ms
- * since the record before, route, codec, length, payload. About 5 bytes beside the payload.
+ * Body: id base (16), boot id (8), elapsed time of the first record, the routes, the heads of the records (gap of offset,
+ * ms since the record before, route, codec, length), the page: their payloads, each with a line feed behind it. About 6
+ * bytes beside a payload. Neighbours are JSON lines as they lie there: whoever writes such lines copies them in one piece.
  */
 import type { CodecTag, LogRecord, Offset, Routing } from "../record.js";
 import { idAt } from "../uuid.js";
-import { ByteReader, BytesError, ByteWriter, writeVarint, varintLength } from "./bytes.js";
+import { ByteReader, BytesError, ByteWriter, writeVarint } from "./bytes.js";
 
 /** Bytes of records in a block. A larger record gets a block of its own. */
 export const BLOCK_BYTES = 64 * 1024;
-/** The most that stands in front of a payload: five numbers. */
-const RECORD_HEADER_BYTES = 30;
+/** The most that a record takes beside its payload: five numbers, and the line feed. */
+const RECORD_HEAD_BYTES = 31;
+/** Room for heads to begin with, of a few hundred records; it grows. */
+const HEADS_BYTES = 2 * 1024;
+const LINE_FEED = 0x0a;
 
 /** What all records of a block have in common. */
 export interface BlockOrigin {
@@ -46,69 +50,98 @@ const DOUBTFUL: BlockTime = { shiftMs: 0, isDoubtful: true };
 
 /** Where in a block its reader stands. */
 export interface ReadPosition {
+  /** Among the heads, and in the page. */
   at: number;
+  pageAt: number;
   /** Offset and elapsed time of the record just read. */
   offset: number;
   elapsedMs: number;
   time: BlockTime;
 }
 
-/** A record as a consumer holds it. */
+/** What a record needs of the block that it lies in. */
+interface BlockPage extends BlockOrigin {
+  readonly page: Buffer;
+  readonly replayed: boolean;
+}
+
+/** A record as a consumer holds it: where it lies. A hundred thousand of them are no load for the garbage collector. */
 export class BlockRecord implements LogRecord {
   readonly offset: Offset;
-  readonly bytes: Buffer;
   readonly codec: CodecTag;
   readonly routing: Routing;
-  readonly acceptedAtMs: number;
-  readonly replayed: boolean;
-  readonly isTimeDoubtful: boolean;
+  readonly start: number;
+  readonly size: number;
   /** First offset that confirming this record settles: offsets between two records are done for everyone. */
   readonly coversFrom: number;
-  readonly #block: BlockOrigin;
+  readonly #block: BlockPage;
+  readonly #sinceMs: number;
+  readonly #time: BlockTime;
 
+  /** @param sinceMs how long after the first record of the block it was accepted */
   constructor(
-    block: BlockOrigin,
+    block: BlockPage,
     offset: number,
     coversFrom: number,
-    bytes: Buffer,
+    start: number,
+    size: number,
     codec: CodecTag,
     routing: Routing,
-    acceptedAtMs: number,
-    replayed: boolean,
-    isTimeDoubtful: boolean,
+    sinceMs: number,
+    time: BlockTime,
   ) {
     this.#block = block;
     this.offset = offset as Offset;
     this.coversFrom = coversFrom;
-    this.bytes = bytes;
+    this.start = start;
+    this.size = size;
     this.codec = codec;
     this.routing = routing;
-    this.acceptedAtMs = acceptedAtMs;
-    this.replayed = replayed;
-    this.isTimeDoubtful = isTimeDoubtful;
+    this.#sinceMs = sinceMs;
+    this.#time = time;
   }
 
-  /** The same record with bytes of its own: one that is kept for long must not hold its whole block. */
-  detached(): BlockRecord {
-    const bytes = Buffer.from(this.bytes);
-    const { offset, coversFrom, codec, routing, acceptedAtMs, replayed, isTimeDoubtful: doubt } = this;
-    const origin = originOf(this.#block);
-    return new BlockRecord(origin, offset, coversFrom, bytes, codec, routing, acceptedAtMs, replayed, doubt);
+  get page(): Buffer {
+    return this.#block.page;
   }
 
-  /** The same record with another routing. */
-  routed(routing: Routing): BlockRecord {
-    const { offset, coversFrom, bytes, codec, acceptedAtMs, replayed, isTimeDoubtful: doubt } = this;
-    return new BlockRecord(this.#block, offset, coversFrom, bytes, codec, routing, acceptedAtMs, replayed, doubt);
+  get bytes(): Buffer {
+    return this.#block.page.subarray(this.start, this.start + this.size);
+  }
+
+  get acceptedAtMs(): number {
+    return this.#block.baseTimeMs + this.#sinceMs + this.#time.shiftMs;
+  }
+
+  get replayed(): boolean {
+    return this.#block.replayed;
+  }
+
+  get isTimeDoubtful(): boolean {
+    return this.#time.isDoubtful;
   }
 
   get id(): Buffer {
     return idAt(this.#block.idBase, this.offset - this.#block.origin);
   }
-}
 
-function originOf({ origin, idBase, bootId, baseElapsedMs, baseTimeMs }: BlockOrigin): BlockOrigin {
-  return { origin, idBase: Buffer.from(idBase), bootId, baseElapsedMs, baseTimeMs };
+  /** The same record with bytes of its own: one that is kept for long must not hold its whole block. */
+  detached(): BlockRecord {
+    const { origin, idBase, bootId, baseElapsedMs, baseTimeMs, replayed, page } = this.#block;
+    const head = { origin, idBase: Buffer.from(idBase), bootId, baseElapsedMs, baseTimeMs, replayed };
+    const own = { ...head, page: Buffer.from(page.subarray(this.start, this.start + this.size + 1)) };
+    return this.#as(own, 0, this.routing);
+  }
+
+  /** The same record with another routing. */
+  routed(routing: Routing): BlockRecord {
+    return this.#as(this.#block, this.start, routing);
+  }
+
+  #as(block: BlockPage, start: number, routing: Routing): BlockRecord {
+    const { offset, coversFrom, size, codec } = this;
+    return new BlockRecord(block, offset, coversFrom, start, size, codec, routing, this.#sinceMs, this.#time);
+  }
 }
 
 const NO_ROUTING: Routing = Object.freeze(Object.create(null) as Record<string, string>);
@@ -134,7 +167,7 @@ function decodeRouting(text: string): Routing {
   return Object.freeze(routing);
 }
 
-export class RecordBlock implements BlockOrigin {
+export class RecordBlock implements BlockPage {
   readonly origin: number;
   readonly idBase: Buffer;
   readonly bootId: Buffer;
@@ -148,19 +181,22 @@ export class RecordBlock implements BlockOrigin {
   last: number;
   count = 0;
 
-  #bytes: Buffer;
-  #start: number;
-  #end: number;
+  /** Bytes of records that it takes. */
+  readonly #capacity: number;
+  #heads: Buffer;
+  #headsEnd: number;
+  #page: Buffer;
+  #pageEnd: number;
   #lastElapsedMs: number;
   #routes: Routing[];
   #routeTexts: string[];
   #routeIndex: Map<string, number> | undefined;
   #lastRouting: Routing | undefined;
   #lastRoute = 0;
-  /** Of the record that `#next` has just passed: where its payload begins; it ends where the position is. */
-  readonly #found = { codec: 0 as CodecTag, routing: NO_ROUTING, at: 0 };
+  /** Of the record that `#next` has just passed. */
+  readonly #found = { codec: 0 as CodecTag, routing: NO_ROUTING, start: 0, size: 0 };
 
-  private constructor(o: BlockOrigin, replayed: boolean, bytes: Buffer, start: number, end: number, texts: string[]) {
+  private constructor(o: BlockOrigin, replayed: boolean, capacity: number, heads: Buffer, page: Buffer) {
     this.origin = o.origin;
     this.idBase = o.idBase;
     this.bootId = o.bootId;
@@ -171,17 +207,23 @@ export class RecordBlock implements BlockOrigin {
     this.first = o.origin;
     this.last = o.origin - 1;
     this.#lastElapsedMs = o.baseElapsedMs;
-    this.#bytes = bytes;
-    this.#start = start;
-    this.#end = end;
-    this.#routeTexts = texts;
-    this.#routes = texts.map(decodeRouting);
+    this.#capacity = capacity;
+    this.#heads = heads;
+    this.#headsEnd = 0;
+    this.#page = page;
+    this.#pageEnd = 0;
+    this.#routeTexts = [];
+    this.#routes = [];
   }
 
   /** A new, empty block to append to. `roomFor`: bytes of its first payload; it gets room for that in any case. */
   static begin(origin: BlockOrigin, roomFor = 0, capacity = BLOCK_BYTES): RecordBlock {
-    const bytes = Buffer.allocUnsafeSlow(Math.max(capacity, roomFor + RECORD_HEADER_BYTES));
-    return new RecordBlock(origin, false, bytes, 0, 0, []);
+    return RecordBlock.#empty(origin, false, Math.max(capacity, roomFor + RECORD_HEAD_BYTES));
+  }
+
+  static #empty(origin: BlockOrigin, replayed: boolean, capacity: number): RecordBlock {
+    const heads = Buffer.allocUnsafeSlow(Math.min(capacity, HEADS_BYTES));
+    return new RecordBlock(origin, replayed, capacity, heads, Buffer.allocUnsafeSlow(capacity));
   }
 
   /** @throws {BytesError} when the body is not one of records */
@@ -192,17 +234,28 @@ export class RecordBlock implements BlockOrigin {
     const baseElapsedMs = reader.varint();
     const texts: string[] = [];
     for (let i = reader.varint(); i > 0; i--) texts.push(reader.text());
+    const heads = reader.bytes();
+    const page = body.subarray(reader.position);
     const head: BlockOrigin = { origin, idBase, bootId, baseElapsedMs, baseTimeMs, isDoubtful };
+    const block = new RecordBlock(head, true, 0, heads, page);
+    block.#headsEnd = heads.length;
+    block.#pageEnd = page.length;
     try {
-      return new RecordBlock(head, true, body, reader.position, body.length, texts);
+      block.#routes = texts.map(decodeRouting);
     } catch (error) {
       throw error instanceof BytesError ? error : new BytesError("not a route", { cause: error });
     }
+    block.#routeTexts = texts;
+    return block;
+  }
+
+  get page(): Buffer {
+    return this.#page;
   }
 
   /** Bytes of records. */
   get length(): number {
-    return this.#end - this.#start;
+    return this.#headsEnd + this.#pageEnd;
   }
 
   get hasRecords(): boolean {
@@ -226,55 +279,54 @@ export class RecordBlock implements BlockOrigin {
     return (this.#lastRoute = route);
   }
 
-  #writeHead(offset: number, elapsedMs: number, route: number, codec: CodecTag): number {
-    const bytes = this.#bytes;
-    const gap = offset - this.last - 1;
-    const since = elapsedMs > this.#lastElapsedMs ? Math.floor(elapsedMs - this.#lastElapsedMs) : 0;
-    let at = this.#end;
-    at = writeVarint(bytes, at, gap);
-    at = writeVarint(bytes, at, since);
-    at = writeVarint(bytes, at, route);
-    bytes[at++] = codec;
-    return at;
+  /** Room in the page for a payload of that size, and for what a record takes beside it. */
+  #hasRoomFor(size: number): boolean {
+    return this.length + RECORD_HEAD_BYTES + size <= this.#capacity;
   }
 
-  #appended(offset: number, elapsedMs: number, end: number): void {
+  /** The payload of the next record stands in the page. */
+  #appended(offset: number, elapsedMs: number, routing: Routing, codec: CodecTag, size: number): void {
+    if (this.#headsEnd + RECORD_HEAD_BYTES > this.#heads.length) this.#growHeads();
+    const heads = this.#heads;
     const since = elapsedMs > this.#lastElapsedMs ? Math.floor(elapsedMs - this.#lastElapsedMs) : 0;
+    let at = this.#headsEnd;
+    at = writeVarint(heads, at, offset - this.last - 1);
+    at = writeVarint(heads, at, since);
+    at = writeVarint(heads, at, this.#route(routing));
+    heads[at++] = codec;
+    this.#headsEnd = writeVarint(heads, at, size);
+    this.#page[this.#pageEnd + size] = LINE_FEED;
+    this.#pageEnd += size + 1;
     this.#lastElapsedMs += since;
     if (this.count++ === 0) this.first = offset;
     this.last = offset;
-    this.#end = end;
+  }
+
+  #growHeads(): void {
+    const larger = Buffer.allocUnsafeSlow(2 * this.#heads.length + RECORD_HEAD_BYTES);
+    larger.set(this.#heads);
+    this.#heads = larger;
   }
 
   /** Appends a payload given as bytes; false when it does not fit. Offsets ascend. */
   append(offset: number, elapsedMs: number, routing: Routing, codec: CodecTag, payload: Uint8Array): boolean {
-    if (this.#end + RECORD_HEADER_BYTES + payload.length > this.#bytes.length) return false;
-    let at = this.#writeHead(offset, elapsedMs, this.#route(routing), codec);
-    at = writeVarint(this.#bytes, at, payload.length);
-    this.#bytes.set(payload, at);
-    this.#appended(offset, elapsedMs, at + payload.length);
+    if (!this.#hasRoomFor(payload.length)) return false;
+    this.#page.set(payload, this.#pageEnd);
+    this.#appended(offset, elapsedMs, routing, codec, payload.length);
     return true;
   }
 
   /** Appends JSON text, written into the block without a copy in between; false when it might not fit. */
   appendText(offset: number, elapsedMs: number, routing: Routing, text: string): boolean {
-    const bytes = this.#bytes;
-    const room = bytes.length - this.#end - RECORD_HEADER_BYTES;
-    if (text.length > room || (text.length * 3 > room && Buffer.byteLength(text) > room)) return false;
-    const lengthAt = this.#writeHead(offset, elapsedMs, this.#route(routing), 0);
-    // Nearly all text is ASCII, so its length in bytes is guessed and mended when the guess was wrong.
-    const guess = varintLength(text.length);
-    const written = bytes.write(text, lengthAt + guess);
-    const needed = varintLength(written);
-    if (needed !== guess) bytes.copyWithin(lengthAt + needed, lengthAt + guess, lengthAt + guess + written);
-    const at = writeVarint(bytes, lengthAt, written);
-    this.#appended(offset, elapsedMs, at + written);
+    const { length } = text;
+    if (!this.#hasRoomFor(3 * length) && !this.#hasRoomFor(Buffer.byteLength(text))) return false;
+    this.#appended(offset, elapsedMs, routing, 0, this.#page.write(text, this.#pageEnd));
     return true;
   }
 
   /** A position in front of the first record. */
   start(time = timeAsNoted(this)): ReadPosition {
-    return { at: this.#start, offset: this.origin - 1, elapsedMs: this.baseElapsedMs, time };
+    return { at: 0, pageAt: 0, offset: this.origin - 1, elapsedMs: this.baseElapsedMs, time };
   }
 
   /**
@@ -283,30 +335,28 @@ export class RecordBlock implements BlockOrigin {
    */
   read(position: ReadPosition, coversFrom: number): BlockRecord | undefined {
     if (!this.#next(position)) return undefined;
-    const { offset, time } = position;
-    const { codec, routing, at } = this.#found;
-    const payload = this.#bytes.subarray(at, position.at);
-    const acceptedAtMs = this.baseTimeMs + (position.elapsedMs - this.baseElapsedMs) + time.shiftMs;
-    const doubt = time.isDoubtful;
-    return new BlockRecord(this, offset, coversFrom, payload, codec, routing, acceptedAtMs, this.replayed, doubt);
+    const { offset, elapsedMs, time } = position;
+    const { codec, routing, start, size } = this.#found;
+    return new BlockRecord(this, offset, coversFrom, start, size, codec, routing, elapsedMs - this.baseElapsedMs, time);
   }
 
   /** Moves behind the next record, whose parts are then in `#found`: most walks over a block need no more of it. */
   #next(position: ReadPosition): boolean {
-    if (position.at >= this.#end) return false;
-    const bytes = this.#bytes;
-    position.offset += 1 + numberAt(bytes, position);
-    position.elapsedMs += numberAt(bytes, position);
-    const routing = this.#routes[numberAt(bytes, position)];
-    const codec = bytes[position.at++]! as CodecTag;
-    const length = numberAt(bytes, position);
-    const { at } = position;
-    if (routing === undefined || at + length > this.#end) throw new BytesError("bytes end inside a record");
-    position.at = at + length;
+    if (position.at >= this.#headsEnd) return false;
+    const heads = this.#heads;
+    position.offset += 1 + numberAt(heads, position);
+    position.elapsedMs += numberAt(heads, position);
+    const routing = this.#routes[numberAt(heads, position)];
+    const codec = heads[position.at++] as CodecTag;
+    const size = numberAt(heads, position);
+    const start = position.pageAt;
+    position.pageAt = start + size + 1;
+    if (routing === undefined || position.pageAt > this.#pageEnd) throw new BytesError("bytes end inside a record");
     const found = this.#found;
     found.codec = codec;
     found.routing = routing;
-    found.at = at;
+    found.start = start;
+    found.size = size;
     return true;
   }
 
@@ -355,29 +405,31 @@ export class RecordBlock implements BlockOrigin {
   /** A block with the same origin that holds only the records that `keep` says; itself when that is all of them. */
   without(isDone: (offset: number) => boolean): RecordBlock {
     if (!this.#hasAny(isDone)) return this;
-    const bytes = Buffer.allocUnsafeSlow(this.length + RECORD_HEADER_BYTES);
-    const kept = new RecordBlock(this, this.replayed, bytes, 0, 0, []);
+    const kept = RecordBlock.#empty(this, this.replayed, this.length + RECORD_HEAD_BYTES);
     const position = this.start();
     while (this.#next(position)) {
       if (isDone(position.offset)) continue;
-      const { routing, codec, at } = this.#found;
-      kept.append(position.offset, position.elapsedMs, routing, codec, this.#bytes.subarray(at, position.at));
+      const { routing, codec, start, size } = this.#found;
+      kept.append(position.offset, position.elapsedMs, routing, codec, this.#page.subarray(start, start + size));
     }
     return kept;
   }
 
   /** Gives back memory that nothing will be appended to. */
   shrink(): void {
-    if (this.#end * 2 < this.#bytes.length) {
-      this.#bytes = Buffer.from(this.#bytes.subarray(0, this.#end));
-    }
+    if (this.#pageEnd * 2 < this.#page.length) this.#page = Buffer.from(this.#page.subarray(0, this.#pageEnd));
   }
 
   encodeBody(): Buffer {
     const prelude = new ByteWriter().raw(this.idBase).raw(this.bootId).varint(this.baseElapsedMs);
     prelude.varint(this.#routeTexts.length);
     for (const text of this.#routeTexts) prelude.text(text);
-    return Buffer.concat([prelude.finish(), this.#bytes.subarray(this.#start, this.#end)]);
+    prelude.varint(this.#headsEnd);
+    return Buffer.concat([
+      prelude.finish(),
+      this.#heads.subarray(0, this.#headsEnd),
+      this.#page.subarray(0, this.#pageEnd),
+    ]);
   }
 }
 

@@ -23,12 +23,6 @@ export function writeVarint(into: Uint8Array, position: number, value: number): 
   return position;
 }
 
-export function varintLength(value: number): number {
-  let length = 1;
-  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) length++;
-  return length;
-}
-
 export class ByteWriter {
   #buffer: Buffer = Buffer.allocUnsafe(256);
   #length = 0;

@@ -1,5 +1,5 @@
 /** How bodies are made smaller. A port: it runs in the thread pool, so the crash tests put a synchronous one here. */
-import { constants, createDeflateRaw, type DeflateRaw, inflateRaw } from "node:zlib";
+import { constants, createDeflateRaw, createInflateRaw, type DeflateRaw, type InflateRaw } from "node:zlib";
 import { BytesError } from "./bytes.js";
 
 export interface Compression {
@@ -12,71 +12,95 @@ export interface Compression {
 /** Below this a body fits a disk page anyway, or nearly, and deflate costs more than it saves. */
 const WORTH_TRYING_BYTES = 512;
 
-/**
- * Level 1: 9 x smaller on telemetry in 230 us for 55 KB; higher levels cost much and win little. What comes out of a block
- * fits one piece of this size, unless it does not pay.
- */
-const DEFLATE = { level: 1, chunkSize: 64 * 1024, flush: constants.Z_FINISH } as const;
-/** Each has 260 KiB outside the heap. As many as there are threads to run them. */
+/** Level 1: 9 x smaller on telemetry in 230 us for 55 KB; higher levels cost much and win little. */
+const LEVEL = 1;
+/** What a body becomes fits one piece of this size nearly always: each piece is a trip to the thread pool and back. */
+const DEFLATED_PIECE_BYTES = 64 * 1024;
+/** Of several bodies, one after the other: the more, the fewer of them fall into two pieces. */
+const INFLATED_PIECE_BYTES = 256 * 1024;
+/** Each has up to 260 KiB outside the heap. As many as there are threads to run them. */
 const MOST_RESTING = 4;
 
 /**
- * Makes bodies smaller, one after the other. Used again and again: to make one for each body takes the event loop twice
+ * Streams that are used again and again, for one body after the other: to make one for each takes the event loop twice
  * as long, and the pages of its memory are touched anew each time.
  */
-class Deflater {
-  static readonly #resting: Deflater[] = [];
-  readonly #stream: DeflateRaw = createDeflateRaw(DEFLATE);
+class Streams {
+  readonly #make: () => DeflateRaw | InflateRaw;
+  readonly #resting: Stream[] = [];
+
+  constructor(make: () => DeflateRaw | InflateRaw) {
+    this.#make = make;
+  }
+
+  /** What the body becomes. @throws when it cannot become that, or more than `mostBytes` */
+  async run(body: Buffer, mostBytes: number): Promise<Buffer> {
+    const stream = this.#resting.pop() ?? new Stream(this.#make());
+    const result = await stream.run(body, mostBytes); // one that has failed is not used again
+    if (this.#resting.length < MOST_RESTING) this.#resting.push(stream);
+    else stream.close();
+    return result;
+  }
+}
+
+class Stream {
+  readonly #zlib: DeflateRaw | InflateRaw;
   #pieces: Buffer[] = [];
+  #room = 0;
   #failed: ((error: Error) => void) | undefined;
 
-  private constructor() {
-    this.#stream.on("data", (piece: Buffer) => this.#pieces.push(piece));
-    this.#stream.on("error", (error) => this.#failed?.(error));
+  constructor(zlib: DeflateRaw | InflateRaw) {
+    this.#zlib = zlib;
+    zlib.on("error", (error) => this.#failed?.(error));
+    zlib.on("data", (piece: Buffer) => {
+      this.#pieces.push(piece);
+      this.#room -= piece.length;
+      if (this.#room >= 0) return;
+      zlib.destroy(); // it could be a thousand times as large
+      this.#failed?.(new RangeError("larger than it may become"));
+    });
   }
 
-  static async deflate(body: Buffer): Promise<Buffer> {
-    const deflater = Deflater.#resting.pop() ?? new Deflater();
-    const smaller = await deflater.#deflate(body); // one that has failed is not used again
-    if (Deflater.#resting.length < MOST_RESTING) Deflater.#resting.push(deflater);
-    else deflater.#stream.close();
-    return smaller;
-  }
-
-  #deflate(body: Buffer): Promise<Buffer> {
-    const stream = this.#stream;
+  run(body: Buffer, mostBytes: number): Promise<Buffer> {
+    const zlib = this.#zlib;
+    this.#room = mostBytes;
     return new Promise((resolve, reject) => {
       this.#failed = reject;
-      stream.write(body, (error) => {
+      zlib.write(body, (error) => {
         if (error) return reject(error);
-        while (stream.read() !== null); // what was not handed on yet comes as "data" by this
+        while (!zlib.destroyed && zlib.read() !== null); // what was not handed on yet comes as "data" by this
+        if (zlib.destroyed) return; // it has failed
         const pieces = this.#pieces;
         this.#pieces = [];
-        stream.reset();
+        zlib.reset();
         resolve(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces));
       });
     });
   }
+
+  close(): void {
+    this.#zlib.close();
+  }
 }
+
+const FINISH = { flush: constants.Z_FINISH } as const;
+const deflating = new Streams(() => createDeflateRaw({ ...FINISH, level: LEVEL, chunkSize: DEFLATED_PIECE_BYTES }));
+const inflating = new Streams(() => createInflateRaw({ ...FINISH, chunkSize: INFLATED_PIECE_BYTES }));
 
 export const deflateCompression: Compression = {
   async deflate(body) {
     if (body.length < WORTH_TRYING_BYTES) return undefined;
-    const smaller = await Deflater.deflate(body);
+    const smaller = await deflating.run(body, Infinity);
     return smaller.length < body.length * 0.9 ? smaller : undefined;
   },
-  inflate(stored, rawLength) {
-    return new Promise((resolve, reject) =>
-      // In one piece: by default it comes in pieces of 16 KiB, each a trip to the thread pool and back, and a copy.
-      inflateRaw(
-        stored,
-        { maxOutputLength: Math.max(1, rawLength), chunkSize: Math.max(64, rawLength) },
-        (error, body) => {
-          if (error) reject(new BytesError("body does not inflate", { cause: error }));
-          else if (body.length !== rawLength) reject(new BytesError("body inflates to another length"));
-          else resolve(body);
-        },
-      ),
-    );
+  async inflate(stored, rawLength) {
+    let body: Buffer;
+    try {
+      body = await inflating.run(stored, rawLength);
+    } catch (error) {
+      throw new BytesError("body does not inflate", { cause: error });
+    }
+    if (body.length !== rawLength) throw new BytesError("body inflates to another length");
+    return body;
   },
 };

@@ -243,7 +243,7 @@ export class LogConsumer implements RecordSource {
         rest.push(record);
         continue;
       }
-      this.#passedOverBytes -= record.bytes.length;
+      this.#passedOverBytes -= record.size;
       this.#taken.add(record.coversFrom, record.offset + 1);
     }
     this.#passedOver = rest;
@@ -260,7 +260,7 @@ export class LogConsumer implements RecordSource {
       if (batch.skips(record)) {
         const kept = record.detached();
         this.#passedOver.push(kept);
-        this.#passedOverBytes += kept.bytes.length;
+        this.#passedOverBytes += kept.size;
         continue;
       }
       if (!batch.add(record)) {
@@ -499,7 +499,7 @@ export class LogConsumer implements RecordSource {
   #forgetPassedOver(which: (record: BlockRecord) => boolean): void {
     if (this.#passedOver.length === 0) return;
     this.#passedOver = this.#passedOver.filter((record) => !which(record));
-    this.#passedOverBytes = this.#passedOver.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    this.#passedOverBytes = this.#passedOver.reduce((sum, { size }) => sum + size, 0);
   }
 
   #eachRun(records: readonly LogRecord[], use: (from: number, to: number) => void): void {

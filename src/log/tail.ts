@@ -155,7 +155,7 @@ export class Tail {
     const origin = this.#next++;
     const head = { origin, idBase: Buffer.from(record.id), bootId: NO_BOOT, baseElapsedMs: 0 };
     const time = { baseTimeMs: record.acceptedAtMs, isDoubtful: record.isTimeDoubtful === true };
-    const block = RecordBlock.begin({ ...head, ...time }, record.bytes.length, 0);
+    const block = RecordBlock.begin({ ...head, ...time }, record.size, 0);
     block.append(origin, 0, record.routing, record.codec, record.bytes);
     this.#open?.shrink();
     this.#open = undefined;

@@ -23,8 +23,8 @@ export class TakenBatch {
 
   /** False when the record does not fit behind others. */
   add(record: LogRecord): boolean {
-    if (this.records.length > 0 && this.#bytes + record.bytes.length > this.#limits.bytes) return false;
-    this.#bytes += record.bytes.length;
+    if (this.records.length > 0 && this.#bytes + record.size > this.#limits.bytes) return false;
+    this.#bytes += record.size;
     this.records.push(record);
     return true;
   }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import fc from "fast-check";
+import { BytesError } from "../../src/log/bytes.js";
 import { deflateCompression } from "../../src/log/compression.js";
 
 const body = fc
@@ -36,6 +37,24 @@ describe("compressing blocks", () => {
 
     assert.equal(left, undefined);
     assert.ok(inflateRawSync(smaller!).equals(halfNoise));
+  });
+
+  it("refuses what is no deflated body of the length told, and inflates the next one none the less", async () => {
+    const raw = Buffer.alloc(600_000, "temperature ");
+    const stored = deflateRawSync(raw);
+    const bad = [
+      [stored, raw.length - 1],
+      [stored, raw.length + 1],
+      [stored.subarray(0, -5), raw.length],
+      [Buffer.from("this was never deflated"), raw.length],
+      [Buffer.alloc(0), 1],
+      [stored, 10],
+    ] as const;
+
+    const refused = await Promise.allSettled(bad.map(([bytes, length]) => deflateCompression.inflate(bytes, length)));
+
+    for (const result of refused) assert.ok(result.status === "rejected" && result.reason instanceof BytesError);
+    for (let i = 0; i < 8; i++) assert.ok((await deflateCompression.inflate(stored, raw.length)).equals(raw));
   });
 
   it("keeps no memory of the body before", async () => {

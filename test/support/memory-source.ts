@@ -32,6 +32,7 @@ export function recordOf(n: number, parts: RecordParts = {}): LogRecord {
     id,
     codec,
     bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+    size: bytes.byteLength,
     routing: parts.routing ?? {},
     acceptedAtMs: parts.acceptedAtMs ?? Date.UTC(2025, 0, 1),
     replayed: parts.replayed ?? false,

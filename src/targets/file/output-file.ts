@@ -7,6 +7,7 @@ import * as path from "node:path";
 import fs from "fs-extra";
 import type { BigIntStats } from "fs-extra";
 import { errnoOf, fileError, notRegular } from "./errors.js";
+import type { Lines } from "./lines.js";
 import { TAIL_BYTES, crcOfTail, identityOf, isSameFile } from "./state.js";
 import type { FileIdentity } from "./state.js";
 
@@ -141,14 +142,14 @@ export class OutputFile {
   }
 
   /**
-   * Appends bytes made of whole lines; `ends` are the places in them where a line ends, ascending. On a full disk the
+   * Appends bytes made of whole lines; `ends` tells the places in them where a line ends, ascending. On a full disk the
    * finished lines stay and the unfinished one is cut back, so that a line is never half there and never twice.
    */
-  append(bytes: Buffer, ends: readonly number[]): Promise<Appended> {
+  append({ bytes, ends }: Lines): Promise<Appended> {
     return this.#alone(() => this.#append(bytes, ends));
   }
 
-  async #append(bytes: Buffer, ends: readonly number[]): Promise<Appended> {
+  async #append(bytes: Buffer, ends: Lines["ends"]): Promise<Appended> {
     try {
       if (this.#isUnproven) await this.#prove();
     } catch (error) {
@@ -165,7 +166,7 @@ export class OutputFile {
         failure = fileError(this.path, error);
       }
     }
-    const whole = failure === undefined ? written : wholeLines(ends, written);
+    const whole = failure === undefined ? written : wholeLines(ends(), written);
     this.#moveEnd(bytes.subarray(0, whole));
     if (failure === undefined) return { bytes: whole };
     this.#unfinishedBytes = written - whole;

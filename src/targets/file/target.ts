@@ -29,9 +29,11 @@ import type { LineAhead } from "./catch-up.js";
 import { Destinations } from "./destinations.js";
 import type { Place, Session } from "./destinations.js";
 import { FileUnavailableError, errnoOf } from "./errors.js";
-import { joinLines } from "./lines.js";
+import { Runs, joinLines } from "./lines.js";
+import type { Lines } from "./lines.js";
 import { destinationFor, refuseLinks } from "./names.js";
 import { checkOptions } from "./options.js";
+import type { OutputFile } from "./output-file.js";
 import type { CheckedOptions, FileTargetOptions } from "./options.js";
 import { probeFile } from "./probe.js";
 import { Positions, pathKey } from "./state.js";
@@ -225,9 +227,12 @@ export class FileTarget implements Target {
       const refusal = await refuseLinks(this.#options.root!, place.name);
       if (refusal !== undefined) return { outcomes: batch.map(() => rejected(refusal)) };
     }
-    const outcomes: Outcome[] = [];
     // The system looks after the file while we make the lines.
     const opening = this.#destinations.usable(place, session);
+    const { room } = this.#destinations;
+    const runs = room.isLimited ? undefined : Runs.of(batch, this.#options.format);
+    if (runs !== undefined) return this.#appendRuns(runs, batch.length, await opening, place, session);
+    const outcomes: Outcome[] = [];
     const { bodies, places } = this.#encode(batch, outcomes);
     const usable = await opening;
     if (bodies.length === 0) return { outcomes };
@@ -237,18 +242,10 @@ export class FileTarget implements Target {
     if (count > 0) {
       const { lineEnd } = this.#options.format;
       const taken = isAll ? bodies : bodies.slice(0, count);
-      const lines = joinLines(this.#destinations.before(file), taken, lineEnd);
-      const appended = await file.append(lines.bytes, lines.ends);
-      if (appended.bytes === 0 && appended.error !== undefined) throw appended.error;
-      this.#destinations.files.markDirty(file.path);
-      await this.#destinations.setPosition(file, place, session.positions);
-      this.#destinations.counts.appended(file, lines.bytes.subarray(0, appended.bytes));
       // By their count: the bodies are not to be kept in memory while their lines are written.
-      for (let i = 0; i < count; i++) {
-        // What did not fit the disk is offered again; that attempt fails as a whole, and the target is unusable.
-        const isThere = lines.ends[i]! <= appended.bytes;
-        outcomes[places[i]!] = isThere ? DELIVERED : { kind: "retry", cause: appended.error! };
-      }
+      const lines = joinLines(this.#destinations.before(file), taken, lineEnd);
+      const written = await this.#write(lines, count, file, place, session);
+      for (let i = 0; i < count; i++) outcomes[places[i]!] = written[i]!;
     }
     const state = session.positions.encode();
     if (isAll) return { outcomes, state };
@@ -256,6 +253,32 @@ export class FileTarget implements Target {
     const rest: Outcome = isRefused ? rejected(fileFull(file.path)) : { kind: "retry", cause: new Error(REST.message) };
     for (const i of places.slice(count)) outcomes[i] = rest;
     return isRefused ? { outcomes, state } : { outcomes, state, consequence: { kind: "split", cause: REST } };
+  }
+
+  /** The usual case: a file without limits, and payloads that are lines as they lie. */
+  async #appendRuns(runs: Runs, count: number, usable: OutputFile, place: Place, session: Session): Promise<Answer> {
+    const { file } = await this.#destinations.makeRoom(usable, place, [], session);
+    session.signal.throwIfAborted();
+    const lines = runs.join(this.#destinations.before(file));
+    return { outcomes: await this.#write(lines, count, file, place, session), state: session.positions.encode() };
+  }
+
+  /** What has become of each of `count` lines. */
+  async #write(
+    lines: Lines,
+    count: number,
+    file: OutputFile,
+    place: Place,
+    { positions }: Session,
+  ): Promise<readonly Outcome[]> {
+    const { bytes, error } = await file.append(lines);
+    if (bytes === 0 && error !== undefined) throw error;
+    this.#destinations.files.markDirty(file.path);
+    await this.#destinations.setPosition(file, place, positions);
+    this.#destinations.counts.appended(file, lines.bytes.subarray(0, bytes));
+    if (error === undefined) return new Array<Outcome>(count).fill(DELIVERED);
+    // What did not fit the disk is offered again; that attempt fails as a whole, and the target is unusable.
+    return lines.ends().map((end) => (end <= bytes ? DELIVERED : { kind: "retry", cause: error }));
   }
 
   async #note(positions: Positions): Promise<void> {

@@ -22,7 +22,7 @@ const MOST_FRAME_BYTES = 512;
 const FRAME_BYTES = 48;
 
 export function estimate(record: LogRecord): { readonly bytes: number; readonly mostBytes: number } {
-  const bytes = record.bytes.length;
+  const bytes = record.size;
   return { bytes: bytes + FRAME_BYTES, mostBytes: bytes * (record.codec === 0 ? JSON_GROWTH : 1) + MOST_FRAME_BYTES };
 }
 

@@ -20,6 +20,7 @@ export function record(payload: unknown, parts: RecordParts = {}): LogRecord {
   return {
     codec,
     bytes: Buffer.from(bytes),
+    size: bytes.length,
     offset,
     routing: parts.routing ?? {},
     acceptedAtMs: parts.acceptedAtMs ?? Date.UTC(2026, 10, 24, 8, 30),

@@ -44,6 +44,27 @@ describe("The format of a file", () => {
     assert.equal(bytes.toString(), '"a\\nb"\n1\n{"x":null}\n[1]\n');
   });
 
+  it("is the same for payloads that lie together as for each by itself, whatever they are", async () => {
+    const payload = fc.oneof(fc.string({ maxLength: 40 }), fc.jsonValue({ maxDepth: 1 }), fc.constant(2n ** 60n));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(payload, { minLength: 1, maxLength: 120 }),
+        fc.constantFrom<Partial<FileTargetOptions>>(
+          { format: "json" },
+          { format: "text" },
+          { format: "csv", csv: { columns: ["a"] } },
+          { format: "json", encoding: "utf16le" },
+        ),
+        async (payloads, options) => {
+          const limit = { maxBytes: 1e9, whenFull: "refuseNew" as const }; // with a limit each line is looked at
+
+          assert.deepEqual(await written(options, payloads), await written({ ...options, ...limit }, payloads));
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
   it("csv: writes the chosen columns under their names, nested ones by path", async () => {
     const bytes = await written({ format: "csv", csv: { columns: ["time", "reading.celsius", "note"] } }, [
       { time: 1, reading: { celsius: -2.5 }, note: 'says "hi", twice' },

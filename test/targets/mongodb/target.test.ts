@@ -208,7 +208,7 @@ describe("MongoDB target", () => {
 
     it("rejects a record whose stored bytes are damaged, alone", async () => {
       const target = await rig.target();
-      const damaged = { ...record(1, {}), bytes: Buffer.from('{"half": ') };
+      const damaged = { ...record(1, {}), bytes: Buffer.from('{"half": '), size: 9 };
 
       const answer = await target.deliver([record(0, {}), damaged], never);
 
