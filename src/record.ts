@@ -45,6 +45,32 @@ export interface LogRecord extends Encoded {
   readonly id: Buffer;
 }
 
+/** Part of a page: the payloads of neighbours, the line feed behind the last one included. */
+export interface Run {
+  readonly page: Buffer;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Where these records lie, neighbours in one piece; undefined when one of them lies alone. */
+export function runsOf(records: readonly LogRecord[]): Run[] | undefined {
+  const runs: Run[] = [];
+  let page: Buffer | undefined;
+  let from = 0;
+  let to = 0;
+  for (const { page: on, start, size } of records) {
+    if (on === undefined || start === undefined) return undefined;
+    if (on !== page || start !== to) {
+      if (page !== undefined) runs.push({ page, from, to });
+      page = on;
+      from = start;
+    }
+    to = start + size + 1;
+  }
+  if (page !== undefined) runs.push({ page, from, to });
+  return runs;
+}
+
 /** Payload bytes of them all. */
 export function bytesOf(records: readonly LogRecord[]): number {
   let bytes = 0;

@@ -1,23 +1,33 @@
-/** Records as the log holds them: many in a page, so that a target that copies neighbours in one piece has some. */
+/** Records as the log holds them: many in a page, so that a target that treats neighbours as one piece has some. */
 import type { ReadPosition } from "../../src/log/block.js";
 import { RecordBlock } from "../../src/log/block.js";
 import type { Encoded, LogRecord, Routing } from "../../src/record.js";
 
 /** Small, so that a test has several. */
 const PAGE_BYTES = 1_024;
-const TIME_MS = Date.UTC(2025, 0, 1);
+
+export interface PageParts {
+  readonly acceptedAtMs: number;
+  readonly isTimeDoubtful?: boolean;
+  /** The id of this record; those of its neighbours count on from it. */
+  readonly id: Buffer;
+}
 
 export class Pages {
   #block: RecordBlock | undefined;
   #position: ReadPosition | undefined;
 
-  add(offset: number, { codec, bytes }: Encoded, routing: Routing): LogRecord {
-    if (this.#block?.append(offset, 0, routing, codec, bytes) !== true) {
-      const head = { origin: offset, idBase: Buffer.alloc(16, 7), bootId: Buffer.alloc(8) };
-      this.#block = RecordBlock.begin({ ...head, baseElapsedMs: 0, baseTimeMs: TIME_MS }, bytes.length, PAGE_BYTES);
-      this.#position = this.#block.start();
-      this.#block.append(offset, 0, routing, codec, bytes);
+  add(offset: number, { codec, bytes }: Encoded, routing: Routing, parts: PageParts): LogRecord {
+    const { acceptedAtMs, isTimeDoubtful = false } = parts;
+    let block = this.#block;
+    const fits = block?.baseTimeMs === acceptedAtMs && block.isDoubtful === isTimeDoubtful;
+    if (block === undefined || !fits || !block.append(offset, 0, routing, codec, bytes)) {
+      const time = { baseElapsedMs: 0, baseTimeMs: acceptedAtMs, isDoubtful: isTimeDoubtful };
+      const head = { origin: offset, idBase: parts.id, bootId: Buffer.alloc(8), ...time };
+      block = this.#block = RecordBlock.begin(head, bytes.length, PAGE_BYTES);
+      this.#position = block.start();
+      block.append(offset, 0, routing, codec, bytes);
     }
-    return this.#block.read(this.#position!, offset)!;
+    return block.read(this.#position!, offset)!;
   }
 }

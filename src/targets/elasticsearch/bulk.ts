@@ -4,7 +4,7 @@
  */
 import { jsonText } from "../../codec.js";
 import { idProblem, pipelineProblem, routingProblem, type Problem } from "../../names.js";
-import { bytesOf, UUID_TEXT_BYTES, writeUuidText, type LogRecord, type Routing } from "../../record.js";
+import { bytesOf, runsOf, UUID_TEXT_BYTES, writeUuidText, type LogRecord, type Routing } from "../../record.js";
 import { documentText, fieldKey, hasEntries, topLevelValue, type AddedField, type FieldKey } from "./document.js";
 import type { DestinationSettings } from "./options.js";
 import type { Rejection } from "../target.js";
@@ -26,17 +26,13 @@ const ORDINARY = Buffer.from("{ ");
 const BYTES_AROUND = 160;
 
 /** A body while it is written. */
-export class BulkBody {
+class BulkBody {
   #bytes: Buffer;
   #end = 0;
 
   /** With room for these records, as far as can be guessed. */
   constructor(records: readonly LogRecord[]) {
     this.#bytes = Buffer.allocUnsafe(bytesOf(records) + records.length * BYTES_AROUND);
-  }
-
-  get length(): number {
-    return this.#end;
   }
 
   /** What has been written, without a copy. */
@@ -50,14 +46,22 @@ export class BulkBody {
     this.#end += this.#bytes.write(text, this.#end);
   }
 
-  uuid(id: Uint8Array): void {
-    this.#reserve(UUID_TEXT_BYTES);
-    this.#end = writeUuidText(this.#bytes, this.#end, id);
+  /** Bytes with a UUID put over what they have at `at`. */
+  withUuid(bytes: Buffer, at: number, id: Uint8Array): void {
+    const start = this.#end;
+    this.whole(bytes);
+    writeUuidText(this.#bytes, start + at, id);
   }
 
-  copy(bytes: Buffer, from = 0): void {
+  whole(bytes: Buffer): void {
     this.#reserve(bytes.length);
-    this.#end += bytes.copy(this.#bytes, this.#end, from);
+    this.#bytes.set(bytes, this.#end);
+    this.#end += bytes.length;
+  }
+
+  part(bytes: Buffer, from: number, to: number): void {
+    this.#reserve(to - from);
+    this.#end += bytes.copy(this.#bytes, this.#end, from, to);
   }
 
   #reserve(bytes: number): void {
@@ -74,21 +78,29 @@ interface Action {
   readonly index: string;
   /** Why none of them can be sent: one bad name would fail the whole request. */
   readonly refusal: Rejection | undefined;
-  /** Up to an id of ours, which follows; with the id of the user, or without any, up to where that would be. */
+  /** The id of each is the record's own; it follows the start, which has room for it behind. */
+  readonly hasOwnId: boolean;
   readonly start: Buffer;
-  /** From behind the id up to the document. */
+  /** From behind the id, or the start, up to the document. */
   readonly end: string;
 }
 
-/** What stands between the id and the stored bytes, for all records of an action that were accepted in one moment. */
+/** What stands before the stored bytes, for all records of an action that were accepted in one moment. */
 interface Front {
   readonly action: Action;
   readonly acceptedAtMs: number;
   readonly replayed: boolean;
   readonly doubtful: boolean;
+  readonly payloadTime: string | undefined;
   readonly fields: readonly AddedField[];
   /** For the usual document: an object, not empty, that has none of the fields itself. */
   readonly bytes: Buffer;
+}
+
+/** A bulk body, and the records that are not in it because they cannot be sent. */
+export interface Bulk {
+  readonly bytes: Buffer;
+  readonly refused: ReadonlyMap<LogRecord, Rejection>;
 }
 
 /** Writes records into a body, by the settings of one exporter. What neighbours have in common is made once. */
@@ -101,6 +113,8 @@ export class BulkWriter {
   readonly #replayed: FieldKey | undefined;
   readonly #doubtful: FieldKey | undefined;
   readonly #device: AddedField | undefined;
+  /** Of all fields that may be put in. */
+  readonly #keys: readonly FieldKey[];
   readonly #behindDocument: Buffer;
   #action: Action | undefined;
   #front: Front | undefined;
@@ -115,6 +129,9 @@ export class BulkWriter {
     this.#doubtful = keyOf(fields.doubtful);
     const device = keyOf(fields.device);
     this.#device = device && { key: device, json: JSON.stringify(settings.device) };
+    const timestamp = settings.timestamp ? this.#timestamp : undefined;
+    const keys = [timestamp, this.#topic, this.#acceptedAt, this.#replayed, this.#doubtful, device];
+    this.#keys = keys.filter((key) => key !== undefined);
     this.#behindDocument = Buffer.from(BEHIND_DOCUMENT[settings.op]);
   }
 
@@ -123,36 +140,66 @@ export class BulkWriter {
     return this.#settings.id === "message" ? given(routing["id"]) : undefined;
   }
 
-  /** Writes the lines of a record, or says why it cannot be sent. */
-  write(body: BulkBody, record: LogRecord, index: string): Rejection | undefined {
+  /** The lines of these records. */
+  bulk(records: readonly LogRecord[], index: string): Bulk {
+    const body = new BulkBody(records);
+    const refused = new Map<LogRecord, Rejection>();
+    const areWithoutKeys = this.#areWithoutKeys(records);
+    for (const record of records) {
+      const refusal = this.#write(body, record, index, areWithoutKeys);
+      if (refusal !== undefined) refused.set(record, refusal);
+    }
+    return { bytes: body.bytes, refused };
+  }
+
+  /** True when no payload can have any of the fields: one search through many of them, instead of some in each. */
+  #areWithoutKeys(records: readonly LogRecord[]): boolean {
+    const runs = runsOf(records);
+    if (runs === undefined) return false;
+    return runs.every(({ page, from, to }) => {
+      const payloads = page.subarray(from, to);
+      return this.#keys.every(({ bytes }) => !payloads.includes(bytes));
+    });
+  }
+
+  #write(body: BulkBody, record: LogRecord, index: string, isWithoutKeys: boolean): Rejection | undefined {
     const action = this.#actionOf(record, index);
     if (action.refusal !== undefined) return action.refusal;
-    let json: Buffer;
-    let front: Front;
+    const { codec, page, start, size } = record;
+    const liesThere = codec === 0 && isWithoutKeys && this.#timestampFrom === undefined && page !== undefined;
     try {
-      json = jsonText(record);
-      front = this.#frontOf(record, action, json);
+      if (liesThere && start !== undefined && hasEntries(page, start)) {
+        this.#writeFront(body, record, this.#frontOf(record, action, undefined));
+        body.part(page, start + 1, start + size);
+      } else {
+        this.#writeDocument(body, record, action, jsonText(record));
+      }
     } catch (error) {
       // Damaged bytes, or a time that is none: this record will never be a document, the others can be.
       return { code: "unreadable", message: `The stored payload cannot be read: ${(error as Error).message}` };
     }
-    body.copy(action.start);
-    if (this.#hasOwnId(record)) body.uuid(record.id);
-    if (hasEntries(json) && front.fields.every(({ key }) => topLevelValue(json, key) === undefined)) {
-      body.copy(front.bytes);
-      body.copy(json, 1);
-    } else {
-      const { before, from, after } = documentText(json, front.fields);
-      body.text(action.end + before);
-      body.copy(json, from);
-      body.text(after);
-    }
-    body.copy(this.#behindDocument);
+    body.whole(this.#behindDocument);
     return undefined;
   }
 
-  #hasOwnId(record: LogRecord): boolean {
-    return this.#settings.id !== "server" && this.userIdOf(record) === undefined;
+  #writeFront(body: BulkBody, record: LogRecord, { action, bytes }: Front): void {
+    if (action.hasOwnId) body.withUuid(bytes, action.start.length - UUID_TEXT_BYTES, record.id);
+    else body.whole(bytes);
+  }
+
+  #writeDocument(body: BulkBody, record: LogRecord, action: Action, json: Buffer): void {
+    const front = this.#frontOf(record, action, this.#payloadTime(json));
+    if (hasEntries(json) && front.fields.every(({ key }) => topLevelValue(json, key) === undefined)) {
+      this.#writeFront(body, record, front);
+      body.part(json, 1, json.length);
+      return;
+    }
+    const { before, from, after } = documentText(json, front.fields);
+    if (action.hasOwnId) body.withUuid(action.start, action.start.length - UUID_TEXT_BYTES, record.id);
+    else body.whole(action.start);
+    body.text(action.end + before);
+    body.part(json, from, json.length);
+    body.text(after);
   }
 
   #actionOf(record: LogRecord, index: string): Action {
@@ -174,9 +221,10 @@ export class BulkWriter {
     // Values are quoted, never just put between quotes: they may come from messages.
     let start = `{"${op === "upsert" ? "update" : op}":{"_index":${JSON.stringify(index)}`;
     let end = "";
+    const hasOwnId = id === undefined && this.#settings.id !== "server";
     if (id !== undefined) start += `,"_id":${JSON.stringify(id)}`;
-    else if (this.#settings.id !== "server") {
-      start += ',"_id":"';
+    else if (hasOwnId) {
+      start += `,"_id":"${" ".repeat(UUID_TEXT_BYTES)}`;
       end += '"';
     }
     if (routing !== undefined) end += `,"routing":${JSON.stringify(routing)}`;
@@ -186,12 +234,13 @@ export class BulkWriter {
       routing: record.routing,
       index,
       refusal: problem === undefined ? undefined : { code: "invalid-name", message: problem },
+      hasOwnId,
       start: Buffer.from(start),
       end: `${end}}}\n${isUpdate ? '{"doc":' : ""}`,
     };
   }
 
-  #frontOf(record: LogRecord, action: Action, json: Buffer): Front {
+  #frontOf(record: LogRecord, action: Action, payloadTime: string | undefined): Front {
     const { acceptedAtMs, replayed } = record;
     const doubtful = record.isTimeDoubtful === true;
     const last = this.#front;
@@ -201,17 +250,17 @@ export class BulkWriter {
       last.acceptedAtMs === acceptedAtMs &&
       last.replayed === replayed &&
       last.doubtful === doubtful &&
-      this.#timestampFrom === undefined; // otherwise each payload has its own
+      last.payloadTime === payloadTime;
     if (isSame) return last;
-    const fields = this.#fields(record, json);
-    const bytes = Buffer.from(action.end + documentText(ORDINARY, fields).before);
-    return (this.#front = { action, acceptedAtMs, replayed, doubtful, fields, bytes });
+    const fields = this.#fields(record, payloadTime);
+    const bytes = Buffer.concat([action.start, Buffer.from(action.end + documentText(ORDINARY, fields).before)]);
+    return (this.#front = { action, acceptedAtMs, replayed, doubtful, payloadTime, fields, bytes });
   }
 
-  #fields(record: LogRecord, json: Buffer): AddedField[] {
+  #fields(record: LogRecord, payloadTime: string | undefined): AddedField[] {
     const fields: AddedField[] = [];
     const acceptedAt = `"${new Date(record.acceptedAtMs).toISOString()}"`;
-    if (this.#settings.timestamp) fields.push({ key: this.#timestamp, json: this.#payloadTime(json) ?? acceptedAt });
+    if (this.#settings.timestamp) fields.push({ key: this.#timestamp, json: payloadTime ?? acceptedAt });
     const topic = record.routing["topic"];
     if (this.#topic !== undefined && topic !== undefined)
       fields.push({ key: this.#topic, json: JSON.stringify(topic) });

@@ -66,9 +66,9 @@ export function documentText(json: Buffer, fields: readonly AddedField[]): Docum
   return { before: isEmpty ? before : before + separator, from: 1, after: "" };
 }
 
-/** An object with something in it: fields can be put in front of what it has. */
-export function hasEntries(json: Buffer): boolean {
-  return json[0] === OPEN_BRACE && json[1] !== CLOSE_BRACE;
+/** An object with something in it: fields can be put in front of what it has. `start`: where the JSON text begins. */
+export function hasEntries(json: Buffer, start = 0): boolean {
+  return json[start] === OPEN_BRACE && json[start + 1] !== CLOSE_BRACE;
 }
 
 /** The value of a key of the outermost object; undefined when it has no such key, or is no object. */

@@ -17,7 +17,7 @@ import {
   type TargetTraits,
 } from "../target.js";
 import { BULK_FILTER_PATH, readBulkAnswer, type BulkItem } from "./answer.js";
-import { BulkBody, BulkWriter } from "./bulk.js";
+import { BulkWriter } from "./bulk.js";
 import { Connection, RequestError, type Response } from "./connection.js";
 import { discoverNodes } from "./discovery.js";
 import { DestinationLimit } from "../destination-limit.js";
@@ -121,19 +121,15 @@ export class ElasticsearchTarget implements Target {
     if (named !== "" && !this.#limit.admits(named)) return this.#limit.holding(batch, named);
     const index = this.destinationOf(batch[0]!);
     const problem = indexProblem(index);
-    const body = new BulkBody(batch);
-    const refused = new Map<LogRecord, Rejection>();
-    for (const record of batch) {
-      const refusal =
-        problem === undefined
-          ? this.#writer.write(body, record, index)
-          : { code: "invalid-name", message: `The index name ${problem}` };
-      if (refusal !== undefined) refused.set(record, refusal);
+    if (problem !== undefined) {
+      const cause: Rejection = { code: "invalid-name", message: `The index name ${problem}` };
+      return { outcomes: batch.map(() => ({ kind: "rejected", cause })) };
     }
-    if (refused.size === 0) return this.#deliverSent(connection, body.bytes, batch, index, signal);
+    const { bytes, refused } = this.#writer.bulk(batch, index);
+    if (refused.size === 0) return this.#deliverSent(connection, bytes, batch, index, signal);
     const sent = batch.filter((record) => !refused.has(record));
     const answer: Answer =
-      sent.length === 0 ? { outcomes: [] } : await this.#deliverSent(connection, body.bytes, sent, index, signal);
+      sent.length === 0 ? { outcomes: [] } : await this.#deliverSent(connection, bytes, sent, index, signal);
     let next = 0;
     const outcomes = batch.map((record): Outcome => {
       const cause = refused.get(record);

@@ -2,7 +2,7 @@
  * A record as the bytes of its line. What JSON text is and how payload bytes are read back is the codec's.
  */
 import { decode, jsonText, plainText } from "../../codec.js";
-import type { CodecTag, LogRecord } from "../../record.js";
+import { runsOf, type CodecTag, type LogRecord } from "../../record.js";
 import { csvHeader, csvRow } from "./csv.js";
 import type { CsvOptions } from "./csv.js";
 import { textEncoding } from "./text-encoding.js";
@@ -160,43 +160,26 @@ export function joinLines(before: Buffer, bodies: readonly Buffer[], lineEnd: Bu
   return { bytes, ends: () => ends };
 }
 
-/** Records that are lines as they lie, many to a piece: what takes time is their number, not their bytes. */
-export class Runs {
-  readonly #records: readonly LogRecord[];
-  readonly #pieces: readonly Buffer[];
-
-  private constructor(records: readonly LogRecord[], pieces: readonly Buffer[]) {
-    this.#records = records;
-    this.#pieces = pieces;
-  }
-
-  /** Undefined when one of them is no line as it lies. */
-  static of(records: readonly LogRecord[], format: LineFormat): Runs | undefined {
-    const pieces: Buffer[] = [];
-    let page: Buffer | undefined;
-    let from = 0;
-    let end = 0;
-    for (const { codec, size, page: on, start } of records) {
-      if (on === undefined || start === undefined || !format.isLine(codec, on, start)) return undefined;
-      if (on !== page || start !== end) {
-        if (page !== undefined) pieces.push(page.subarray(from, end));
-        page = on;
-        from = start;
-      }
-      end = start + size + 1;
-    }
-    if (page !== undefined) pieces.push(page.subarray(from, end));
-    return new Runs(records, pieces);
-  }
-
-  /** As `joinLines`. */
-  join(before: Buffer): Lines {
+/**
+ * The lines of records that are lines as they lie: what takes time then is the number of pieces, not that of records.
+ * Undefined when one of them is no such.
+ */
+export function linesAsTheyLie(
+  records: readonly LogRecord[],
+  format: LineFormat,
+): ((before: Buffer) => Lines) | undefined {
+  const areLines = records.every(
+    ({ codec, page, start }) => page !== undefined && start !== undefined && format.isLine(codec, page, start),
+  );
+  const runs = areLines ? runsOf(records) : undefined;
+  if (runs === undefined) return undefined;
+  return (before) => {
     const ends = (): number[] => {
       let end = before.length;
-      return this.#records.map(({ size }) => (end += size + 1));
+      return records.map(({ size }) => (end += size + 1));
     };
-    return { bytes: Buffer.concat([before, ...this.#pieces]), ends };
-  }
+    return { bytes: Buffer.concat([before, ...runs.map(({ page, from, to }) => page.subarray(from, to))]), ends };
+  };
 }
 
 /** Line ends in bytes that start at a character: with two bytes a character, a match across two of them is none. */

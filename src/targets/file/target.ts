@@ -29,7 +29,7 @@ import type { LineAhead } from "./catch-up.js";
 import { Destinations } from "./destinations.js";
 import type { Place, Session } from "./destinations.js";
 import { FileUnavailableError, errnoOf } from "./errors.js";
-import { Runs, joinLines } from "./lines.js";
+import { joinLines, linesAsTheyLie } from "./lines.js";
 import type { Lines } from "./lines.js";
 import { destinationFor, refuseLinks } from "./names.js";
 import { checkOptions } from "./options.js";
@@ -230,8 +230,17 @@ export class FileTarget implements Target {
     // The system looks after the file while we make the lines.
     const opening = this.#destinations.usable(place, session);
     const { room } = this.#destinations;
-    const runs = room.isLimited ? undefined : Runs.of(batch, this.#options.format);
-    if (runs !== undefined) return this.#appendRuns(runs, batch.length, await opening, place, session);
+    // The usual case: a file without limits, and payloads that are lines as they lie.
+    const join = room.isLimited ? undefined : linesAsTheyLie(batch, this.#options.format);
+    if (join !== undefined) {
+      const { file } = await this.#destinations.makeRoom(await opening, place, [], session);
+      session.signal.throwIfAborted();
+      const lines = join(this.#destinations.before(file));
+      return {
+        outcomes: await this.#write(lines, batch.length, file, place, session),
+        state: session.positions.encode(),
+      };
+    }
     const outcomes: Outcome[] = [];
     const { bodies, places } = this.#encode(batch, outcomes);
     const usable = await opening;
@@ -253,14 +262,6 @@ export class FileTarget implements Target {
     const rest: Outcome = isRefused ? rejected(fileFull(file.path)) : { kind: "retry", cause: new Error(REST.message) };
     for (const i of places.slice(count)) outcomes[i] = rest;
     return isRefused ? { outcomes, state } : { outcomes, state, consequence: { kind: "split", cause: REST } };
-  }
-
-  /** The usual case: a file without limits, and payloads that are lines as they lie. */
-  async #appendRuns(runs: Runs, count: number, usable: OutputFile, place: Place, session: Session): Promise<Answer> {
-    const { file } = await this.#destinations.makeRoom(usable, place, [], session);
-    session.signal.throwIfAborted();
-    const lines = runs.join(this.#destinations.before(file));
-    return { outcomes: await this.#write(lines, count, file, place, session), state: session.positions.encode() };
   }
 
   /** What has become of each of `count` lines. */

@@ -24,9 +24,9 @@ export class LogModel {
   add(payload: unknown, routing: Routing = {}): LogRecord {
     const offset = this.records.length;
     const encoded = encode(payload);
+    const alone = recordOf(offset, { encoded, routing });
     // Most as the log gives them. Some lie alone, like one that is passed over.
-    const record =
-      offset % 10 === 9 ? recordOf(offset, { encoded, routing }) : this.#pages.add(offset, encoded, routing);
+    const record = offset % 10 === 9 ? alone : this.#pages.add(offset, encoded, routing, alone);
     this.records.push(record);
     return record;
   }
