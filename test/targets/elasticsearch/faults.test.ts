@@ -715,6 +715,30 @@ describe("Elasticsearch target", () => {
     ]);
   });
 
+  it("sends the same lines for records that lie together as for each by itself, whatever they hold", async () => {
+    const fields = { topic: "topic", acceptedAt: "", device: "", replayed: "", doubtful: "" };
+    const target = await openTarget({ fields, connection: { nodes: peer.url } });
+    const payload = fc.oneof(
+      fc.jsonValue({ maxDepth: 1 }),
+      fc.dictionary(fc.constantFrom("v", "@timestamp", "topic", 'say "@timestamp"'), fc.jsonValue({ maxDepth: 1 })),
+      fc.constant({ v: 2n ** 60n }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(payload, { minLength: 1, maxLength: 30 }), async (payloads) => {
+        const together = payloads.map((one, i) => record(one, { routing: { topic: `t${i >> 3}` } }));
+        const alone = together.map(({ offset, id, codec, bytes, size, routing, acceptedAtMs, replayed }): LogRecord => {
+          return { offset, id, codec, bytes, size, routing, acceptedAtMs, replayed };
+        });
+
+        await target.deliver(together, never);
+        await target.deliver(alone, never);
+
+        assert.deepEqual(peer.bulks.at(-1)!.body, peer.bulks.at(-2)!.body);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   it("takes @timestamp from the payload field that the user named, where it can be a time", async () => {
     const target = await openTarget({ timestampFrom: "ts", connection: { nodes: peer.url } });
     const acceptedAtMs = Date.UTC(2026, 0, 1);
