@@ -17,7 +17,7 @@ const LEVEL = 1;
 /** What a body becomes fits one piece of this size nearly always: each piece is a trip to the thread pool and back. */
 const DEFLATED_PIECE_BYTES = 64 * 1024;
 /** Of several bodies, one after the other: the more, the fewer of them fall into two pieces. */
-const INFLATED_PIECE_BYTES = 256 * 1024;
+const INFLATED_PIECE_BYTES = 128 * 1024;
 /** Each has up to 260 KiB outside the heap. As many as there are threads to run them. */
 const MOST_RESTING = 4;
 
@@ -73,7 +73,7 @@ class Stream {
         const pieces = this.#pieces;
         this.#pieces = [];
         zlib.reset();
-        resolve(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces));
+        resolve(Buffer.concat(pieces)); // also one: a part would keep the piece, and what others have in it, in memory
       });
     });
   }

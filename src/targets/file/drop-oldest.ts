@@ -106,7 +106,7 @@ async function copy(from: OutputFile, to: OutputFile, start: number, end: number
     signal.throwIfAborted();
     const filled = await from.read(chunk.subarray(0, Math.min(chunk.length, end - at)), at);
     if (filled === 0) break;
-    const { error } = await to.append({ bytes: chunk.subarray(0, filled), ends: () => [filled] });
+    const { error } = await to.append({ pieces: [chunk.subarray(0, filled)], ends: () => [filled] });
     if (error !== undefined) throw error;
     at += filled;
   }

@@ -41,11 +41,12 @@ export class LineCounts {
     return this.#counts.get(path)?.lines;
   }
 
-  /** Right after an append, if the file is counted. The header of a new file is not counted. */
-  appended(file: OutputFile, bytes: Buffer): void {
+  /** Right after the first `length` of these bytes were appended, if the file is counted; without the header of a new one. */
+  appended(file: OutputFile, pieces: readonly Buffer[], length: number): void {
     const known = this.known(file.path);
     if (known === undefined) return; // Nobody counts this file.
     const { header, lineEnd } = this.#format;
+    const bytes = Buffer.concat(pieces, length);
     const counted = file.end === bytes.length ? bytes.subarray(header.length) : bytes;
     this.#remember(file, known + countLineEnds(counted, lineEnd));
   }

@@ -135,14 +135,16 @@ function json(record: LogRecord, encoding: TextEncoding): Buffer {
   return encoding.isUtf8 ? text : encoding.encode(text.toString());
 }
 
-/** Lines of a batch in one buffer. */
+/** Lines of a batch, to be written one piece after the other. */
 export interface Lines {
-  readonly bytes: Buffer;
-  /** Per record, where its line ends in `bytes`. */
+  readonly pieces: readonly Buffer[];
+  /** Per record, where its line ends in all these bytes. */
   ends(): readonly number[];
 }
 
-/** `before` is what has to precede the first line: a header, the missing end of someone's last line. */
+/**
+ * Lines in one buffer. `before` is what has to precede the first one: a header, the missing end of someone's last line.
+ */
 export function joinLines(before: Buffer, bodies: readonly Buffer[], lineEnd: Buffer): Lines {
   let total = before.length;
   for (const body of bodies) total += body.length + lineEnd.length;
@@ -157,7 +159,7 @@ export function joinLines(before: Buffer, bodies: readonly Buffer[], lineEnd: Bu
     at += lineEnd.length;
     ends.push(at);
   }
-  return { bytes, ends: () => ends };
+  return { pieces: [bytes], ends: () => ends };
 }
 
 /**
@@ -178,7 +180,8 @@ export function linesAsTheyLie(
       let end = before.length;
       return records.map(({ size }) => (end += size + 1));
     };
-    return { bytes: Buffer.concat([before, ...runs.map(({ page, from, to }) => page.subarray(from, to))]), ends };
+    const pieces = runs.map(({ page, from, to }) => page.subarray(from, to));
+    return { pieces: before.length === 0 ? pieces : [before, ...pieces], ends };
   };
 }
 

@@ -145,11 +145,11 @@ export class OutputFile {
    * Appends bytes made of whole lines; `ends` tells the places in them where a line ends, ascending. On a full disk the
    * finished lines stay and the unfinished one is cut back, so that a line is never half there and never twice.
    */
-  append({ bytes, ends }: Lines): Promise<Appended> {
-    return this.#alone(() => this.#append(bytes, ends));
+  append(lines: Lines): Promise<Appended> {
+    return this.#alone(() => this.#append(lines));
   }
 
-  async #append(bytes: Buffer, ends: Lines["ends"]): Promise<Appended> {
+  async #append({ pieces, ends }: Lines): Promise<Appended> {
     try {
       if (this.#isUnproven) await this.#prove();
     } catch (error) {
@@ -157,17 +157,17 @@ export class OutputFile {
     }
     let written = 0;
     let failure: Error | undefined;
-    while (written < bytes.length && failure === undefined) {
+    for (let rest = pieces; rest.length > 0; rest = behind(pieces, written)) {
       try {
         // A short write is no error yet: the rest either follows, or the next call says why it cannot.
-        const { bytesWritten } = await fs.write(this.#fd, bytes, written, bytes.length - written, null);
-        written += bytesWritten;
+        written += (await fs.writev(this.#fd, [...rest])).bytesWritten;
       } catch (error) {
         failure = fileError(this.path, error);
+        break;
       }
     }
     const whole = failure === undefined ? written : wholeLines(ends(), written);
-    this.#moveEnd(bytes.subarray(0, whole));
+    this.#moveEnd(pieces, whole);
     if (failure === undefined) return { bytes: whole };
     this.#unfinishedBytes = written - whole;
     try {
@@ -284,15 +284,37 @@ export class OutputFile {
     this.#unfinishedBytes = 0;
   }
 
-  #moveEnd(appended: Buffer): void {
-    this.#end += appended.length;
-    // Copied: a view would keep the whole batch alive.
-    this.#tail = Buffer.from(
-      appended.length >= TAIL_BYTES
-        ? appended.subarray(-TAIL_BYTES)
-        : Buffer.concat([this.#tail, appended]).subarray(-TAIL_BYTES),
-    );
+  /** The first `length` bytes of these are in the file. */
+  #moveEnd(pieces: readonly Buffer[], length: number): void {
+    this.#end += length;
+    const appended = lastBytes(pieces, length, TAIL_BYTES);
+    this.#tail = Buffer.concat([this.#tail, appended]).subarray(-TAIL_BYTES);
   }
+}
+
+/** A copy of the last `count` of the first `length` bytes of these; fewer when there are no more. */
+function lastBytes(pieces: readonly Buffer[], length: number, count: number): Buffer {
+  let last = 0;
+  let to = length;
+  while (last < pieces.length && to > pieces[last]!.length) to -= pieces[last++]!.length;
+  const parts: Buffer[] = [];
+  for (let missing = count; missing > 0 && last >= 0 && last < pieces.length; to = pieces[--last]?.length ?? 0) {
+    const part = pieces[last]!.subarray(Math.max(0, to - missing), to);
+    parts.unshift(part);
+    missing -= part.length;
+  }
+  return Buffer.concat(parts);
+}
+
+/** What is left of these bytes behind the first `written` ones. */
+function behind(pieces: readonly Buffer[], written: number): Buffer[] {
+  const rest: Buffer[] = [];
+  let from = written;
+  for (const piece of pieces) {
+    if (from < piece.length) rest.push(piece.subarray(from));
+    from = Math.max(0, from - piece.length);
+  }
+  return rest;
 }
 
 function statBig(at: string): Promise<BigIntStats> {

@@ -276,7 +276,7 @@ export class FileTarget implements Target {
     if (bytes === 0 && error !== undefined) throw error;
     this.#destinations.files.markDirty(file.path);
     await this.#destinations.setPosition(file, place, positions);
-    this.#destinations.counts.appended(file, lines.bytes.subarray(0, bytes));
+    this.#destinations.counts.appended(file, lines.pieces, bytes);
     if (error === undefined) return new Array<Outcome>(count).fill(DELIVERED);
     // What did not fit the disk is offered again; that attempt fails as a whole, and the target is unusable.
     return lines.ends().map((end) => (end <= bytes ? DELIVERED : { kind: "retry", cause: error }));
