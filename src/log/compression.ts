@@ -64,12 +64,17 @@ class Stream {
   run(body: Buffer, mostBytes: number): Promise<Buffer> {
     const zlib = this.#zlib;
     this.#room = mostBytes;
+    const end = zlib.bytesWritten + body.length;
     return new Promise((resolve, reject) => {
       this.#failed = reject;
       zlib.write(body, (error) => {
         if (error) return reject(error);
         while (!zlib.destroyed && zlib.read() !== null); // what was not handed on yet comes as "data" by this
         if (zlib.destroyed) return; // it has failed
+        if (zlib.bytesWritten !== end) {
+          zlib.destroy(); // for Node.js that was its end: it would fail with the next body
+          return reject(new RangeError("more bytes than it takes"));
+        }
         const pieces = this.#pieces;
         this.#pieces = [];
         zlib.reset();

@@ -49,11 +49,16 @@ describe("compressing blocks", () => {
       [Buffer.from("this was never deflated"), raw.length],
       [Buffer.alloc(0), 1],
       [stored, 10],
+      [Buffer.concat([stored, Buffer.from("and more")]), raw.length],
+      [Buffer.concat([stored, stored]), raw.length],
     ] as const;
 
-    const refused = await Promise.allSettled(bad.map(([bytes, length]) => deflateCompression.inflate(bytes, length)));
-
-    for (const result of refused) assert.ok(result.status === "rejected" && result.reason instanceof BytesError);
+    for (const [bytes, length] of [...bad, ...bad]) {
+      await assert.rejects(deflateCompression.inflate(bytes, length), BytesError);
+      assert.ok((await deflateCompression.inflate(stored, raw.length)).equals(raw));
+    }
+    const all = await Promise.allSettled(bad.map(([bytes, length]) => deflateCompression.inflate(bytes, length)));
+    for (const result of all) assert.ok(result.status === "rejected" && result.reason instanceof BytesError);
     for (let i = 0; i < 8; i++) assert.ok((await deflateCompression.inflate(stored, raw.length)).equals(raw));
   });
 
