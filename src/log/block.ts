@@ -156,7 +156,12 @@ function encodeRouting(routing: Routing): string {
 }
 
 function decodeRouting(text: string): Routing {
-  const flat: unknown = JSON.parse(text);
+  let flat: unknown;
+  try {
+    flat = JSON.parse(text);
+  } catch (error) {
+    throw new BytesError("not a route", { cause: error });
+  }
   if (!Array.isArray(flat) || flat.length % 2 !== 0) throw new BytesError("not a route");
   const routing = Object.create(null) as Record<string, string>; // without a prototype no name can reach one
   for (let i = 0; i < flat.length; i += 2) {
@@ -218,12 +223,13 @@ export class RecordBlock implements BlockPage {
 
   /** A new, empty block to append to. `roomFor`: bytes of its first payload; it gets room for that in any case. */
   static begin(origin: BlockOrigin, roomFor = 0, capacity = BLOCK_BYTES): RecordBlock {
-    return RecordBlock.#empty(origin, false, Math.max(capacity, roomFor + RECORD_HEAD_BYTES));
+    const bytes = Math.max(capacity, roomFor + RECORD_HEAD_BYTES);
+    return RecordBlock.#empty(origin, false, bytes, bytes);
   }
 
-  static #empty(origin: BlockOrigin, replayed: boolean, capacity: number): RecordBlock {
+  static #empty(origin: BlockOrigin, replayed: boolean, capacity: number, pageBytes: number): RecordBlock {
     const heads = Buffer.allocUnsafeSlow(Math.min(capacity, HEADS_BYTES));
-    return new RecordBlock(origin, replayed, capacity, heads, Buffer.allocUnsafeSlow(capacity));
+    return new RecordBlock(origin, replayed, capacity, heads, Buffer.allocUnsafeSlow(pageBytes));
   }
 
   /** @throws {BytesError} when the body is not one of records */
@@ -233,18 +239,19 @@ export class RecordBlock implements BlockPage {
     const bootId = reader.raw(8);
     const baseElapsedMs = reader.varint();
     const texts: string[] = [];
-    for (let i = reader.varint(); i > 0; i--) texts.push(reader.text());
+    const routes: Routing[] = [];
+    for (let i = reader.varint(); i > 0; i--) {
+      const text = reader.text();
+      texts.push(text);
+      routes.push(decodeRouting(text));
+    }
     const heads = reader.bytes();
     const page = body.subarray(reader.position);
     const head: BlockOrigin = { origin, idBase, bootId, baseElapsedMs, baseTimeMs, isDoubtful };
     const block = new RecordBlock(head, true, 0, heads, page);
     block.#headsEnd = heads.length;
     block.#pageEnd = page.length;
-    try {
-      block.#routes = texts.map(decodeRouting);
-    } catch (error) {
-      throw error instanceof BytesError ? error : new BytesError("not a route", { cause: error });
-    }
+    block.#routes = routes;
     block.#routeTexts = texts;
     return block;
   }
@@ -370,14 +377,21 @@ export class RecordBlock implements BlockPage {
     }
   }
 
-  /** Finds out `first`, `last` and `count` of a decoded block. @throws {BytesError} */
+  /**
+   * Finds out `first`, `last` and `count` of a decoded block, and whether it is one: who writes neighbours in one piece
+   * looks at none of them.
+   * @throws {BytesError} when the page is not what the heads say
+   */
   measure(): this {
     const position = this.start();
     this.count = 0;
     while (this.#next(position)) {
+      if (this.#page[position.pageAt - 1] !== LINE_FEED) throw new BytesError("no line feed behind a payload");
       if (this.count++ === 0) this.first = position.offset;
       this.last = position.offset;
     }
+    if (position.pageAt !== this.#pageEnd) throw new BytesError("bytes behind the last record");
+    if (!Number.isSafeInteger(position.elapsedMs)) throw new BytesError("time too large");
     return this;
   }
 
@@ -396,17 +410,15 @@ export class RecordBlock implements BlockPage {
     return this.last;
   }
 
-  #hasAny(isSuch: (offset: number) => boolean): boolean {
-    const position = this.start();
-    while (this.#next(position)) if (isSuch(position.offset)) return true;
-    return false;
-  }
-
   /** A block with the same origin that holds only the records that `keep` says; itself when that is all of them. */
   without(isDone: (offset: number) => boolean): RecordBlock {
-    if (!this.#hasAny(isDone)) return this;
-    const kept = RecordBlock.#empty(this, this.replayed, this.length + RECORD_HEAD_BYTES);
-    const position = this.start();
+    let position = this.start();
+    let pageBytes = 0;
+    while (this.#next(position)) if (!isDone(position.offset)) pageBytes += this.#found.size + 1;
+    if (pageBytes === this.#pageEnd) return this;
+    // No limit: what stays must fit, and another writer may have numbered the routes in fewer bytes.
+    const kept = RecordBlock.#empty(this, this.replayed, Infinity, pageBytes);
+    position = this.start();
     while (this.#next(position)) {
       if (isDone(position.offset)) continue;
       const { routing, codec, start, size } = this.#found;

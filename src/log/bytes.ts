@@ -81,7 +81,8 @@ export class ByteReader {
       const byte = this.#buffer[this.position++];
       if (byte === undefined) throw new BytesError("bytes end inside a number");
       value += (byte & 0x7f) * scale;
-      if (value > Number.MAX_SAFE_INTEGER) throw new BytesError("number too large");
+      // Also what is no number any more, of more zeros than there are digits.
+      if (!(value <= Number.MAX_SAFE_INTEGER)) throw new BytesError("number too large");
       if (byte < 0x80) return value;
       scale *= 0x80;
     }

@@ -97,7 +97,7 @@ class Stream {
   async #use({ found: { header, position }, body }: Loaded): Promise<void> {
     if (body === undefined) return;
     try {
-      this.peeked = unpackRecords(await body, header).measure();
+      this.peeked = unpackRecords(await body, header);
     } catch (error) {
       if (!(error instanceof BytesError)) throw error;
       this.#damage.undecodable({ from: position, to: position + BLOCK_HEADER_BYTES + header.storedLength });

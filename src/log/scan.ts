@@ -94,7 +94,7 @@ export function cursorsIn(scans: readonly Scan[]): Map<string, Cursor> {
 
 /** @param shift what is added to its offsets; ids stay what they are */
 export async function decodeRecords({ body, header }: FoundBlock, shift = 0): Promise<RecordBlock> {
-  return unpackRecords(await body(), { ...header, origin: header.origin + shift }).measure();
+  return unpackRecords(await body(), { ...header, origin: header.origin + shift });
 }
 
 /** Sorts blocks by offset, cutting those that interleave. */

@@ -80,9 +80,11 @@ async function smaller(block: PackedBlock, compression: Compression): Promise<Pa
   return stored === undefined ? block : { ...block, flags: block.flags | FLAG_DEFLATED, stored };
 }
 
-/** The block of records that such a body is. @throws {BytesError} when it is none */
-export function unpackRecords(body: Buffer, { origin, baseTimeMs, flags }: BlockHeader): RecordBlock {
-  return RecordBlock.decode(body, origin, baseTimeMs, (flags & FLAG_DOUBTFUL) !== 0);
+/** The block of records that such a body is. @throws {BytesError} when it is none, or not that of this header */
+export function unpackRecords(body: Buffer, { origin, span, count, baseTimeMs, flags }: BlockHeader): RecordBlock {
+  const block = RecordBlock.decode(body, origin, baseTimeMs, (flags & FLAG_DOUBTFUL) !== 0).measure();
+  if (block.count !== count || block.last !== origin + span) throw new BytesError("not the records of its header");
+  return block;
 }
 
 /** The bytes of blocks that will stand at `position`. */

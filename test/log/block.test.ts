@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { deflateCompression } from "../../src/log/compression.js";
 import { RecordBlock } from "../../src/log/block.js";
-import { BytesError } from "../../src/log/bytes.js";
-import { frameBlocks, packRecords, type Segment, SegmentReader } from "../../src/log/segment.js";
+import { ByteReader, BytesError, ByteWriter } from "../../src/log/bytes.js";
+import { asIs, frameBlocks, packRecords, type Segment, SegmentReader, unpackRecords } from "../../src/log/segment.js";
 import { SEGMENT_HEADER_BYTES } from "../../src/log/frame.js";
 import { SimDisk } from "../support/sim-disk.js";
 import { record } from "./arbitraries.js";
@@ -109,6 +109,98 @@ describe("a block of records", () => {
         }
       }),
     );
+  });
+
+  describe("whose crc holds although its body is not what was written", () => {
+    const parts = (body: Buffer): { prelude: Buffer; heads: Buffer; page: Buffer } => {
+      const reader = new ByteReader(body);
+      reader.raw(24);
+      reader.varint();
+      for (let i = reader.varint(); i > 0; i--) reader.text();
+      const prelude = body.subarray(0, reader.position);
+      const heads = reader.bytes();
+      return { prelude, heads, page: body.subarray(reader.position) };
+    };
+    const joined = (prelude: Buffer, heads: Buffer, page: Buffer): Buffer =>
+      new ByteWriter().raw(prelude).bytes(heads).raw(page).finish();
+    const unpack = (of: RecordBlock, body: Buffer, changes: { count?: number; span?: number } = {}): RecordBlock => {
+      const { stored, ...head } = { ...asIs.records(of), ...changes };
+      return unpackRecords(body, { ...head, storedLength: stored.length, bodyCrc: 0, syncedTo: 0 });
+    };
+
+    it("is refused when its page is longer or shorter than its heads say, or no line feed stands behind a payload", () => {
+      fc.assert(
+        fc.property(given, fc.nat(), (items, seed) => {
+          const { block, plain } = fill(items);
+          const { prelude, heads, page } = parts(block.encodeBody());
+          assert.deepEqual(read(unpack(block, joined(prelude, heads, page))), plain);
+          const lineEnds = plain.map((_, i) =>
+            plain.slice(0, i + 1).reduce((at, { text }) => at + Buffer.byteLength(text) + 1, -1),
+          );
+          const glued = Buffer.from(page);
+          glued[lineEnds[seed % lineEnds.length]!] = 0x20;
+
+          for (const other of [Buffer.concat([page, page]), Buffer.concat([page, Buffer.alloc(1, 10)]), glued]) {
+            assert.throws(() => unpack(block, joined(prelude, heads, other)), BytesError);
+          }
+          assert.throws(() => unpack(block, joined(prelude, heads, page.subarray(0, -1))), BytesError);
+        }),
+      );
+    });
+
+    it("is refused when it has other records than its header says", () => {
+      const { block } = fill([{ gap: 2, sinceMs: 0, topic: "", payload: "a" }]);
+      const body = block.encodeBody();
+
+      assert.throws(() => unpack(block, body, { count: 2 }), BytesError);
+      assert.throws(() => unpack(block, body, { span: 0 }), BytesError);
+      assert.throws(() => unpack(block, body, { span: 7 }), BytesError);
+    });
+
+    it("is refused when a number in it has no end, or no size", () => {
+      const { block } = fill([{ gap: 0, sinceMs: 0, topic: "", payload: "a" }]);
+      const { prelude, page } = parts(block.encodeBody());
+      const endless = Buffer.concat([Buffer.alloc(200, 0x80), Buffer.alloc(1)]);
+      const huge = new ByteWriter().varint(Number.MAX_SAFE_INTEGER).finish();
+      const rest = Buffer.from([0, 0, 2]);
+
+      for (const number of [endless, huge]) {
+        for (let at = 0; at < 4; at++) {
+          const numbers: Buffer[] = [Buffer.alloc(1), Buffer.alloc(1), Buffer.alloc(1), Buffer.from([0, 1])];
+          numbers[at] = at < 3 ? number : Buffer.concat([Buffer.alloc(1), number]);
+          assert.throws(() => {
+            // The elapsed time alone may be as large as it likes.
+            const found = unpack(block, joined(prelude, Buffer.concat(numbers), page));
+            assert.ok(at === 1 && number === huge, `number ${at}`);
+            assert.equal(read(found).length, 1);
+            throw new BytesError("as expected");
+          }, BytesError);
+        }
+        assert.throws(() => unpack(block, Buffer.concat([prelude, number, rest, page])), BytesError);
+      }
+    });
+  });
+
+  it("loses none that stays when others are left out, also where another writer numbered the routes", () => {
+    const writer = new ByteWriter().raw(HEAD.idBase).raw(HEAD.bootId).varint(0).varint(300);
+    for (let i = 0; i < 300; i++) writer.text(JSON.stringify(["topic", `${i}`]));
+    const heads = new ByteWriter();
+    for (let i = 0; i < 2_000; i++)
+      heads
+        .varint(0)
+        .varint(0)
+        .varint(i < 299 ? 299 - i : 0)
+        .raw(Buffer.from([0]))
+        .varint(1);
+    const body = writer
+      .bytes(heads.finish())
+      .raw(Buffer.from("1\n".repeat(2_000)))
+      .finish();
+    const block = RecordBlock.decode(body, HEAD.origin, HEAD.baseTimeMs).measure();
+
+    const kept = block.without((offset) => offset === HEAD.origin);
+
+    assert.equal(kept.count, 1_999);
   });
 
   it("takes a record larger than itself when that is the first", () => {
