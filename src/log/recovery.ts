@@ -18,7 +18,7 @@ import {
 } from "./frame.js";
 import { RangeSet } from "./ranges.js";
 import { mainGeneration, type Restored, takeBack } from "./restored.js";
-import { cursorsIn, decodeRecords, inOrder, type Scan, scanNewest, toldOf } from "./scan.js";
+import { cursorsIn, recordsIn, inOrder, type Scan, scanNewest, toldOf } from "./scan.js";
 import type { Segment } from "./segment.js";
 
 /** Written by a version of this package that is newer than this one. Nothing was changed. */
@@ -105,20 +105,15 @@ function ownerOf(headers: readonly (SegmentHeader | undefined)[], expected: Buff
  */
 async function collectCarried(scans: readonly Scan[], isDone: (offset: number) => boolean): Promise<RecordBlock[]> {
   let lowest = Number.POSITIVE_INFINITY;
-  for (const { segment, records } of scans) {
-    for (const { position, block } of records) {
-      if (position < segment.provenLength) continue;
-      for (const { offset } of (await decodeRecords(block)).records()) {
-        if (!isDone(offset)) lowest = Math.min(lowest, offset);
-      }
+  for (const found of scans) {
+    for await (const block of recordsIn(found, 0, ({ position }) => position >= found.segment.provenLength)) {
+      for (const { offset } of block.records()) if (!isDone(offset)) lowest = Math.min(lowest, offset);
     }
   }
   const pieces: RecordBlock[] = [];
   const seen = new RangeSet();
-  for (const { records } of scans) {
-    for (const { block } of records) {
-      if (block.header.origin + block.header.span < lowest) continue;
-      const whole = await decodeRecords(block);
+  for (const found of scans) {
+    for await (const whole of recordsIn(found, 0, ({ header }) => header.origin + header.span >= lowest)) {
       const fresh = whole.without((offset) => offset < lowest || seen.has(offset) || isDone(offset)).measure();
       if (!fresh.hasRecords) continue;
       for (const { offset } of fresh.records()) seen.add(offset, offset + 1);
@@ -188,7 +183,6 @@ export async function recover(
       segment.end = Math.max(segment.end, block.header.origin + block.header.span + 1);
     }
     nextOffset = Math.max(nextOffset, found.records.length > 0 ? segment.end : 0, snapshot?.nextOffset ?? 0);
-    for (const { from, to } of found.bad) tornBytes += Math.max(0, to - Math.max(from, segment.provenLength));
   });
   for (const { base } of segments) nextOffset = Math.max(nextOffset, base);
   for (const { offset, ranges } of cursors.values()) nextOffset = Math.max(nextOffset, offset, ranges.at(-1)?.to ?? 0);
@@ -203,6 +197,9 @@ export async function recover(
   const newcomerOffset = newcomer(scans, segments, hasSnapshot, nextOffset);
   // A consumer that no cursor names may need what all the named ones have done.
   const carried = await collectCarried(scans, (offset) => offset < newcomerOffset && isDone(offset));
+  for (const { segment, bad } of scans) {
+    for (const { from, to } of bad) tornBytes += Math.max(0, to - Math.max(from, segment.provenLength));
+  }
 
   const places = scans.length === segments.length ? passHoles(cursors, scans, nextOffset) : cursors;
   const back = await takeBack(others, { cursors: places, nextOffset, newcomerOffset }, files, compression);

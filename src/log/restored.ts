@@ -11,7 +11,7 @@ import type { Compression } from "./compression.js";
 import { type Cursor, type Cursors, isConfirmedBy } from "./cursor.js";
 import { type SegmentHeader, UNKNOWN_GENERATION } from "./frame.js";
 import { RangeSet } from "./ranges.js";
-import { cursorsIn, decodeRecords, inOrder, scan, scanNewest } from "./scan.js";
+import { cursorsIn, recordsIn, inOrder, scan, scanNewest } from "./scan.js";
 import type { Segment } from "./segment.js";
 
 /** Bytes of files that are taken over at one open: they are in memory until they are written. The next open goes on. */
@@ -75,8 +75,7 @@ export async function takeBack(
     for (const segment of segments) {
       bytes += segment.size;
       if (bytes > MOST_BYTES && taken.length > 0) break;
-      for (const { block } of (await scan(segment, files, compression)).records) {
-        const whole = await decodeRecords(block, shift);
+      for await (const whole of recordsIn(await scan(segment, files, compression), shift)) {
         const fresh = whole.without((offset) => seen.has(offset) || isDone(offset - shift)).measure();
         for (const { offset } of fresh.records()) {
           seen.add(offset, offset + 1);

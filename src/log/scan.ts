@@ -7,7 +7,7 @@ import type { RecordBlock } from "./block.js";
 import { BytesError } from "./bytes.js";
 import type { Compression } from "./compression.js";
 import { type Cursor, decodeCursorChanges, decodeSnapshot, type Predecessor, type Snapshot } from "./cursor.js";
-import { BLOCK_KINDS, SEGMENT_HEADER_BYTES } from "./frame.js";
+import { BLOCK_HEADER_BYTES, BLOCK_KINDS, SEGMENT_HEADER_BYTES } from "./frame.js";
 import type { Range } from "./ranges.js";
 import { type FoundBlock, type Segment, SegmentReader, unpackRecords } from "./segment.js";
 
@@ -42,14 +42,14 @@ export async function scan(segment: Segment, files: Files, compression: Compress
         else if (header.kind === BLOCK_KINDS.records) records.push({ position, block });
       } catch (error) {
         if (!(error instanceof BytesError)) throw error;
-        bad.push({ from: position, to: position + 1 }); // the crc held, the content did not: as good as damaged
+        bad.push(placeOf(block)); // the crc held, the content did not: as good as damaged
       }
     }
     bad.push(...reader.bad);
   } finally {
     await reader.close();
   }
-  bad.sort((a, b) => a.from - b.from);
+  bad.sort(inPlace);
   return { segment, snapshot, changes, records, bad, syncedTo, laterSyncedTo };
 }
 
@@ -92,9 +92,39 @@ export function cursorsIn(scans: readonly Scan[]): Map<string, Cursor> {
   return cursors;
 }
 
-/** @param shift what is added to its offsets; ids stay what they are */
-export async function decodeRecords({ body, header }: FoundBlock, shift = 0): Promise<RecordBlock> {
-  return unpackRecords(await body(), { ...header, origin: header.origin + shift });
+/**
+ * The records of each block of a file, in order. One whose crc holds and whose content does not is passed over, and noted
+ * with the bad ranges of the file: a log that did not open for it would keep all the others from their targets.
+ * @param shift what is added to offsets; ids stay what they are
+ * @param isWanted the others are passed over unread
+ */
+export async function* recordsIn(
+  { records, bad }: Scan,
+  shift = 0,
+  isWanted: (block: FoundBlock) => boolean = () => true,
+): AsyncGenerator<RecordBlock> {
+  for (const { block } of records) {
+    if (!isWanted(block)) continue;
+    const { body, header, position } = block;
+    let found: RecordBlock;
+    try {
+      found = unpackRecords(await body(), { ...header, origin: header.origin + shift });
+    } catch (error) {
+      if (!(error instanceof BytesError)) throw error;
+      if (!bad.some(({ from }) => from === position)) bad.push(placeOf(block));
+      bad.sort(inPlace);
+      continue;
+    }
+    yield found;
+  }
+}
+
+function placeOf({ position, header }: FoundBlock): Range {
+  return { from: position, to: position + BLOCK_HEADER_BYTES + header.storedLength };
+}
+
+function inPlace(a: Range, b: Range): number {
+  return a.from - b.from;
 }
 
 /** Sorts blocks by offset, cutting those that interleave. */
