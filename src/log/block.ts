@@ -16,6 +16,8 @@ export const BLOCK_BYTES = 64 * 1024;
 const RECORD_HEAD_BYTES = 31;
 /** Room for heads to begin with, of a few hundred records; it grows. */
 const HEADS_BYTES = 2 * 1024;
+/** Of a block that has got all it will get: what is counted is its records, so there may be little beside them. */
+const FULL_SHARE = 0.9;
 const LINE_FEED = 0x0a;
 
 /** What all records of a block have in common. */
@@ -59,8 +61,8 @@ export interface ReadPosition {
   time: BlockTime;
 }
 
-/** What a record needs of the block that it lies in. */
-interface BlockPage extends BlockOrigin {
+/** What a record needs of the block that it lies in, and so keeps in memory. */
+interface BlockPage extends Pick<BlockOrigin, "origin" | "idBase" | "baseTimeMs"> {
   readonly page: Buffer;
   readonly replayed: boolean;
 }
@@ -127,10 +129,10 @@ export class BlockRecord implements LogRecord {
 
   /** The same record with bytes of its own: one that is kept for long must not hold its whole block. */
   detached(): BlockRecord {
-    const { origin, idBase, bootId, baseElapsedMs, baseTimeMs, replayed, page } = this.#block;
-    const head = { origin, idBase: Buffer.from(idBase), bootId, baseElapsedMs, baseTimeMs, replayed };
-    const own = { ...head, page: Buffer.from(page.subarray(this.start, this.start + this.size + 1)) };
-    return this.#as(own, 0, this.routing);
+    const { origin, idBase, baseTimeMs, replayed, page } = this.#block;
+    const own = Buffer.from(page.subarray(this.start, this.start + this.size + 1));
+    const block = { origin, idBase: Buffer.from(idBase), baseTimeMs, replayed, page: own };
+    return this.#as(block, 0, this.routing);
   }
 
   /** The same record with another routing. */
@@ -172,7 +174,7 @@ function decodeRouting(text: string): Routing {
   return Object.freeze(routing);
 }
 
-export class RecordBlock implements BlockPage {
+export class RecordBlock implements BlockOrigin, BlockPage {
   readonly origin: number;
   readonly idBase: Buffer;
   readonly bootId: Buffer;
@@ -424,12 +426,14 @@ export class RecordBlock implements BlockPage {
       const { routing, codec, start, size } = this.#found;
       kept.append(position.offset, position.elapsedMs, routing, codec, this.#page.subarray(start, start + size));
     }
+    kept.shrink();
     return kept;
   }
 
   /** Gives back memory that nothing will be appended to. */
   shrink(): void {
-    if (this.#pageEnd * 2 < this.#page.length) this.#page = Buffer.from(this.#page.subarray(0, this.#pageEnd));
+    this.#heads = fitting(this.#heads, this.#headsEnd);
+    this.#page = fitting(this.#page, this.#pageEnd);
   }
 
   encodeBody(): Buffer {
@@ -443,6 +447,14 @@ export class RecordBlock implements BlockPage {
       this.#page.subarray(0, this.#pageEnd),
     ]);
   }
+}
+
+/** The first `length` of these bytes, without the room behind them where that is worth a copy. */
+function fitting(bytes: Buffer, length: number): Buffer {
+  if (length >= bytes.length * FULL_SHARE) return bytes;
+  const own = Buffer.allocUnsafeSlow(length); // not of the pool, whose memory others would keep
+  own.set(bytes.subarray(0, length));
+  return own;
 }
 
 /** The number at a position, which moves behind it. One byte is nearly every case; the rest is left to the reader. */

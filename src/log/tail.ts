@@ -157,6 +157,7 @@ export class Tail {
     const time = { baseTimeMs: record.acceptedAtMs, isDoubtful: record.isTimeDoubtful === true };
     const block = RecordBlock.begin({ ...head, ...time }, record.size, 0);
     block.append(origin, 0, record.routing, record.codec, record.bytes);
+    block.shrink();
     this.#open?.shrink();
     this.#open = undefined;
     this.#entries.push({ block, state: "unwritten", isInDoubt: false, end: 0 });

@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { deflateCompression } from "../../src/log/compression.js";
 import { RecordBlock } from "../../src/log/block.js";
@@ -211,6 +214,61 @@ describe("a block of records", () => {
 
     assert.ok(isIn);
     assert.equal(read(block)[0]!.text.length, payload.length);
+  });
+});
+
+describe("the memory of a block", () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+
+  /** Bytes outside the heap that stay when only what `make` gives back is kept. */
+  async function bytesKept(make: () => unknown): Promise<number> {
+    const settled = async (): Promise<number> => {
+      for (let i = 0; i < 3; i++) {
+        collect();
+        await setImmediate();
+      }
+      return process.memoryUsage().arrayBuffers;
+    };
+    const before = await settled();
+    const kept = make();
+    const after = await settled();
+    assert.ok(kept !== undefined);
+    return after - before;
+  }
+
+  it("is little more than that of its records when it is full, also of the smallest", async () => {
+    const blocks: RecordBlock[] = [];
+    for (const payload of ["1", "x".repeat(9)]) {
+      const bytes = await bytesKept(() => {
+        blocks.length = 0;
+        for (let i = 0; i < 100; i++) {
+          const block = RecordBlock.begin(HEAD, payload.length);
+          for (let offset = HEAD.origin; block.appendText(offset, 0, {}, payload);) offset++;
+          block.shrink();
+          blocks.push(block);
+        }
+        return blocks;
+      });
+
+      const counted = blocks.reduce((sum, { length }) => sum + length, 0);
+      assert.ok(bytes < 1.15 * counted, `${bytes} bytes for ${counted}`);
+    }
+  });
+
+  it("is given back although one of its records is kept by itself", async () => {
+    const { block } = fill([{ gap: 0, sinceMs: 0, topic: "t", payload: "kept" }]);
+    block.append(block.last + 1, 0, {}, 0, Buffer.alloc(60_000));
+    const body = block.encodeBody();
+
+    const bytes = await bytesKept(() =>
+      Array.from({ length: 100 }, () => {
+        const read = RecordBlock.decode(Buffer.from(body), HEAD.origin, HEAD.baseTimeMs);
+        return read.read(read.start(), 0)!.detached();
+      }),
+    );
+
+    assert.ok(bytes < 10 * body.length, `${bytes} bytes for 100 short records`);
   });
 });
 
