@@ -13,11 +13,15 @@ export interface LeftFolder {
   readonly bytes: number;
 }
 
-/** Those in `parent` that hold records and that nobody uses. */
-export async function leftFolders(parent: string, isUsed: (folder: string) => boolean): Promise<LeftFolder[]> {
+/** Those in `parent`, and of `others` wherever they are, that hold records and that nobody uses. */
+export async function leftFolders(
+  parent: string,
+  others: Iterable<string>,
+  isUsed: (folder: string) => boolean,
+): Promise<LeftFolder[]> {
   const left: LeftFolder[] = [];
-  for (const name of await systemFiles.list(parent)) {
-    const folder = join(parent, name);
+  const names = await systemFiles.list(parent);
+  for (const folder of new Set([...names.map((name) => join(parent, name)), ...others])) {
     if (isUsed(folder)) continue;
     const bytes = await bytesOfQueues(join(folder, LOGS));
     if (bytes > 0) left.push({ folder, bytes });

@@ -26,6 +26,8 @@ import { SharedRuntime } from "./shared-runtime.js";
 
 /** Which config node has which folder: the engine keeps other processes away, and waits for one of its own to let go. */
 const owners = new Map<string, string>();
+/** Every folder that was used since Node-RED started: one that the user named is found again nowhere else. */
+const everUsed = new Set<string>();
 
 const DEFAULT_NETWORK = defaultsOf<NetworkSettings>(NETWORK);
 
@@ -58,6 +60,7 @@ export default function register(RED: NodeAPI): void {
     };
     const openHere = async (): Promise<Runtime> => {
       this.engine = await open();
+      everUsed.add(folder);
       this.failure = undefined;
       return this.engine;
     };
@@ -95,13 +98,14 @@ export default function register(RED: NodeAPI): void {
   RED.events.on("flows:started", () => void tellLeftFolders(RED, told));
 }
 
-/** After each start and deploy, since both may take a runtime away; of each folder once. */
+/** After each start and deploy, since both may take a runtime away; of each folder once, until it is used again. */
 async function tellLeftFolders(RED: NodeAPI, told: Set<string>): Promise<void> {
   const used = new Set(owners.keys());
+  for (const folder of used) told.delete(folder);
   const [runtime] = openRuntimes();
   try {
     const parent = defaultFolders(RED.settings.userDir);
-    for (const { folder, bytes } of await leftFolders(parent, (at) => used.has(at) || told.has(at))) {
+    for (const { folder, bytes } of await leftFolders(parent, everUsed, (at) => used.has(at) || told.has(at))) {
       told.add(folder);
       const text = RED._("event.leftFolder", { folder, bytes });
       if (runtime === undefined) RED.log.warn(text);

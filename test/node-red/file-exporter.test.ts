@@ -235,6 +235,23 @@ for (const version of NODE_RED_VERSIONS) {
       await nodeRed.waitFor("is used by another runtime of this Node-RED");
     });
 
+    it("tells, each time, in which folder records are left behind when a runtime is given another one", async () => {
+      const late = exporterNode({ file: "later/out.jsonl" });
+      const useFolder = async (folder: string, tells?: string): Promise<void> => {
+        const from = nodeRed.lines.length;
+        await nodeRed.deploy([TAB, runtimeNode({ folder }), late, ...listeners(["exporter"])], "nodes");
+        if (tells !== undefined) await nodeRed.waitFor(`${join(nodeRed.userDir, tells)} holds records`, from);
+        await send(nodeRed, { payload: folder });
+        await until("it to be accepted", async () => (await heard(nodeRed)).completed.at(-1) === folder);
+      };
+
+      await useFolder("first");
+      await useFolder("", "first");
+      await useFolder("second", "resilient-exporters/rt");
+      await useFolder("first", "second");
+      await useFolder("second", "first");
+    });
+
     it("is paused, resumed and flushed by msg.resilient", async () => {
       await nodeRed.deploy([
         TAB,
