@@ -57,7 +57,7 @@ class Stream {
       this.#room -= piece.length;
       if (this.#room >= 0) return;
       zlib.destroy(); // it could be a thousand times as large
-      this.#failed?.(new RangeError("larger than it may become"));
+      this.#failed?.(new BytesError("body inflates to more than it should"));
     });
   }
 
@@ -73,7 +73,7 @@ class Stream {
         if (zlib.destroyed) return; // it has failed
         if (zlib.bytesWritten !== end) {
           zlib.destroy(); // for Node.js that was its end: it would fail with the next body
-          return reject(new RangeError("more bytes than it takes"));
+          return reject(new BytesError("bytes behind the end of a body"));
         }
         const pieces = this.#pieces;
         this.#pieces = [];
@@ -87,6 +87,9 @@ class Stream {
     this.#zlib.close();
   }
 }
+
+/** Errors of zlib that say something of the bytes. For want of memory an intact body is not taken for a damaged one. */
+const OF_THE_BYTES: ReadonlySet<unknown> = new Set(["Z_DATA_ERROR", "Z_BUF_ERROR", "Z_NEED_DICT", "Z_STREAM_ERROR"]);
 
 const FINISH = { flush: constants.Z_FINISH } as const;
 const deflating = new Streams(() => createDeflateRaw({ ...FINISH, level: LEVEL, chunkSize: DEFLATED_PIECE_BYTES }));
@@ -103,6 +106,7 @@ export const deflateCompression: Compression = {
     try {
       body = await inflating.run(stored, rawLength);
     } catch (error) {
+      if (!OF_THE_BYTES.has((error as { code?: unknown }).code)) throw error;
       throw new BytesError("body does not inflate", { cause: error });
     }
     if (body.length !== rawLength) throw new BytesError("body inflates to another length");

@@ -1,7 +1,7 @@
 /** Deflating with streams that are used again and again. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { deflateRawSync, inflateRawSync } from "node:zlib";
+import zlib, { createInflateRaw, deflateRawSync, inflateRawSync } from "node:zlib";
 import fc from "fast-check";
 import { BytesError } from "../../src/log/bytes.js";
 import { deflateCompression } from "../../src/log/compression.js";
@@ -60,6 +60,25 @@ describe("compressing blocks", () => {
     const all = await Promise.allSettled(bad.map(([bytes, length]) => deflateCompression.inflate(bytes, length)));
     for (const result of all) assert.ok(result.status === "rejected" && result.reason instanceof BytesError);
     for (let i = 0; i < 8; i++) assert.ok((await deflateCompression.inflate(stored, raw.length)).equals(raw));
+  });
+
+  it("does not call a body damaged because there was no memory to inflate it", async () => {
+    const raw = Buffer.alloc(4_096, "intact ");
+    const failure = Object.assign(new Error("Initialization failed"), { code: "ERR_ZLIB_INITIALIZATION_FAILED" });
+    const fails = (): never => {
+      throw failure;
+    };
+
+    Object.defineProperty(zlib, "createInflateRaw", { value: fails, configurable: true, writable: true });
+    try {
+      const many = Array.from({ length: 8 }, () => deflateCompression.inflate(deflateRawSync(raw), raw.length));
+      const refused = (await Promise.allSettled(many)).filter((one) => one.status === "rejected");
+
+      assert.ok(refused.length >= 4, "more at a time than there are streams at rest");
+      for (const { reason } of refused) assert.equal(reason, failure);
+    } finally {
+      Object.defineProperty(zlib, "createInflateRaw", { value: createInflateRaw });
+    }
   });
 
   it("keeps no memory of the body before", async () => {
