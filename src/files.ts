@@ -23,8 +23,8 @@ export interface Files {
   makeFolder(folder: string): Promise<void>;
   /** Names in a folder; empty when it does not exist. */
   list(folder: string): Promise<string[]>;
-  /** Size of a file in bytes. */
-  size(path: string): Promise<number>;
+  /** Size of a file in bytes; undefined for a folder, a pipe, or whatever else is no file. */
+  size(path: string): Promise<number | undefined>;
   /** Creates a file that must not exist yet, readable by the user only (0600). */
   create(path: string): Promise<OpenFile>;
   /** The same, and a folder, blocking: for the last write of a dying process only. */
@@ -117,7 +117,8 @@ export const systemFiles: Files = {
     }
   },
   async size(path) {
-    return (await fs.promises.stat(path)).size;
+    const stats = await fs.promises.stat(path);
+    return stats.isFile() ? stats.size : undefined;
   },
   create: (path) => openFd(path, "wx+", 0o600),
   createNow: (path) => new NodeFile(fs.openSync(path, "wx+", 0o600)),

@@ -63,7 +63,7 @@ export class QueueFolder {
     for (const queue of await systemFiles.list(parent)) {
       for (const name of await systemFiles.list(join(parent, queue))) {
         files++;
-        bytes += await systemFiles.size(join(parent, queue, name));
+        bytes += (await systemFiles.size(join(parent, queue, name))) ?? 0;
       }
     }
     return { files, bytes };

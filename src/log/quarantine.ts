@@ -17,7 +17,7 @@ export async function quarantine(loss: Loss, folder: string, files: Files): Prom
   if (loss.bytes === 0) return undefined;
   const path = join(folder, `${basename(loss.path)}.${loss.from}.bad`);
   let used = 0;
-  for (const name of await files.list(folder)) used += await files.size(join(folder, name));
+  for (const name of await files.list(folder)) used += (await files.size(join(folder, name))) ?? 0;
   if (used + loss.bytes > MOST_BYTES) return undefined;
   const bytes = Buffer.alloc(loss.bytes);
   const source = await files.open(loss.path);

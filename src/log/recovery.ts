@@ -139,6 +139,7 @@ export async function recover(
     if (name === undefined) continue;
     const path = `${folder}/${file}`;
     const size = await files.size(path);
+    if (size === undefined) continue; // somebody's folder: no bytes of ours are in it
     all.push({ ...name, path, size });
   }
   all.sort((a, b) => a.sequence - b.sequence || a.epoch - b.epoch);

@@ -30,7 +30,7 @@ export async function bytesIn(folder: string, files: Files): Promise<number> {
   for (const name of await files.list(folder)) {
     if (parseSegmentName(name) === undefined) continue;
     try {
-      bytes += await files.size(join(folder, name));
+      bytes += (await files.size(join(folder, name))) ?? 0;
     } catch (error) {
       if (!isErrno(error, "ENOENT")) throw error; // deleted while we looked
     }

@@ -1,5 +1,6 @@
 /** Real folders that were damaged: what is intact is delivered, what is lost is said and kept apart, nothing stops. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { crc32 } from "node:zlib";
@@ -91,6 +92,18 @@ describe("a damaged folder", function () {
     assert.equal(copies.length, 1);
     const copy = readFileSync(join(copies[0]!.parentPath, copies[0]!.name));
     assert.deepEqual(copy, bytes.subarray(at, end));
+  });
+
+  it("is opened although a folder and a pipe have the names of its files", async () => {
+    await fill(folder);
+    const logs = join(folder, "logs", "a");
+    mkdirSync(join(logs, "0000000099-000000000000-00000001.seg"));
+    execFileSync("mkfifo", [join(logs, "0000000001-000000000000-00000002.seg")]);
+
+    const { events, found } = await live(folder);
+
+    assert.equal(found.length, RECORDS);
+    assert.deepEqual(events, []);
   });
 
   it("does not fill the disk with copies of what is broken", async () => {

@@ -242,7 +242,7 @@ async function withPemText(tls: ElasticsearchTls): Promise<ElasticsearchTls> {
 }
 
 async function readText(path: string): Promise<string> {
-  const bytes = Buffer.alloc(Math.min(await systemFiles.size(path), MAX_PEM_BYTES));
+  const bytes = Buffer.alloc(Math.min((await systemFiles.size(path)) ?? MAX_PEM_BYTES, MAX_PEM_BYTES));
   const file = await systemFiles.open(path);
   try {
     return bytes.toString("utf8", 0, await file.read(bytes, 0));
