@@ -162,7 +162,7 @@ function damageAt(name: string, from: number, to: number, isLost: boolean): Find
 async function othersIn({ folder }: QueuePlace, log: Log): Promise<Finding[]> {
   const findings: Finding[] = log.found.foreign.map((path) => ({
     kind: "foreign",
-    text: `${basename(path)} belongs to another queue, and is left alone`,
+    text: `${basename(path)} belongs to another queue or is a copy, and is left alone`,
   }));
   for (const name of await systemFiles.list(folder)) {
     if (parseSegmentName(name) === undefined) findings.push({ kind: "unknown", text: `${name} is no queue file` });

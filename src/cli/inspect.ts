@@ -25,7 +25,7 @@ interface QueueReport {
   readonly waiting: readonly Waiting[];
   /** Of dead letters: how many of each code. */
   readonly rejected?: Readonly<Record<string, number>>;
-  /** Files of another queue, which somebody has put there. */
+  /** Files of another queue, or copies, which somebody has put there. */
   readonly foreign?: readonly string[];
   /** Why it cannot be read. */
   readonly problem?: string;
@@ -116,6 +116,6 @@ function linesOf({ queue, files, bytes, waiting, rejected, foreign, problem }: Q
     const reasons = codes.map(([code, number]) => `${number} x ${code}`).join(", ");
     lines.push(`  rejected: ${total === 0 ? "nothing" : `${count(total, "record")} (${reasons})`}`);
   }
-  for (const path of foreign ?? []) lines.push(`  of another queue, left alone: ${path}`);
+  for (const path of foreign ?? []) lines.push(`  of another queue, or a copy, left alone: ${path}`);
   return lines;
 }

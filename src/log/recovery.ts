@@ -7,15 +7,8 @@ import type { Files } from "../files.js";
 import type { RecordBlock } from "./block.js";
 import type { Compression } from "./compression.js";
 import { type Cursor, type Cursors, isConfirmedBy } from "./cursor.js";
-import {
-  decodeSegmentHeader,
-  FORMAT_VERSION,
-  parseSegmentName,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-  type SegmentName,
-  UNKNOWN_GENERATION,
-} from "./frame.js";
+import { FORMAT_VERSION, parseSegmentName, UNKNOWN_GENERATION } from "./frame.js";
+import { type Identified, identified, type Listed, ownerOf, withHeaders } from "./identified.js";
 import { RangeSet } from "./ranges.js";
 import { mainGeneration, type Restored, takeBack } from "./restored.js";
 import { cursorsIn, recordsIn, inOrder, type Scan, scanNewest, toldOf } from "./scan.js";
@@ -45,7 +38,7 @@ export interface Recovered {
   readonly restored: Restored;
   /** What files of the log tell of the time that they are of; undefined when none does. */
   readonly generation: number | undefined;
-  /** Files of another log, copied in by someone: left alone. */
+  /** Files of another log, or copies of ours under other names, put there by someone: left alone. */
   readonly foreign: readonly string[];
   readonly nextSequence: number;
   readonly nextOffset: number;
@@ -57,46 +50,6 @@ export interface Recovered {
   readonly losses: readonly Loss[];
   /** Bytes at the end of what was never synced: no loss of anything promised. */
   readonly tornBytes: number;
-}
-
-/** How many header reads are under way at once: few, since libuv has four threads for everyone. */
-const HEADERS_AT_ONCE = 2;
-
-async function readHeaders(
-  segments: readonly { readonly path: string }[],
-  files: Files,
-): Promise<(SegmentHeader | undefined)[]> {
-  const headers: (SegmentHeader | undefined)[] = [];
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    for (let i = next++; i < segments.length; i = next++) {
-      const file = await files.open(segments[i]!.path);
-      try {
-        const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
-        headers[i] = decodeSegmentHeader(bytes.subarray(0, await file.read(bytes, 0)));
-      } finally {
-        await file.close();
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: HEADERS_AT_ONCE }, worker));
-  return headers;
-}
-
-/** The log that most files belong to; the expected one if any does. */
-function ownerOf(headers: readonly (SegmentHeader | undefined)[], expected: Buffer): Buffer {
-  const votes = new Map<string, { id: Buffer; count: number }>();
-  for (const header of headers) {
-    if (header === undefined) continue;
-    if (header.logId.equals(expected)) return expected;
-    const key = header.logId.toString("hex");
-    const vote = votes.get(key) ?? { id: header.logId, count: 0 };
-    vote.count++;
-    votes.set(key, vote);
-  }
-  let best: { id: Buffer; count: number } | undefined;
-  for (const vote of votes.values()) if (best === undefined || vote.count >= best.count) best = vote;
-  return best?.id ?? expected;
 }
 
 /**
@@ -133,40 +86,43 @@ export async function recover(
   files: Files,
   compression: Compression,
 ): Promise<Recovered> {
-  const all: (SegmentName & { readonly path: string; readonly size: number })[] = [];
+  const listed: Listed[] = [];
   for (const file of await files.list(folder)) {
     const name = parseSegmentName(file);
     if (name === undefined) continue;
     const path = `${folder}/${file}`;
     const size = await files.size(path);
     if (size === undefined) continue; // somebody's folder: no bytes of ours are in it
-    all.push({ ...name, path, size });
+    listed.push({ ...name, path, size });
   }
-  all.sort((a, b) => a.sequence - b.sequence || a.epoch - b.epoch);
-  const headers = await readHeaders(all, files);
-  const newer = headers.findIndex((header) => header !== undefined && header.version > FORMAT_VERSION);
-  if (newer >= 0) {
-    const { path } = all[newer]!;
-    const message = `${path} was written by a newer version of this package (format ${headers[newer]!.version})`;
+  const readable = await withHeaders(listed, files);
+  const newer = readable.find(({ header }) => header !== undefined && header.version > FORMAT_VERSION);
+  if (newer !== undefined) {
+    const message = `${newer.path} was written by a newer version of this package (format ${newer.header!.version})`;
     throw new NewerFormatError(`${message}. Update the package, or move the folder away. Nothing was changed.`);
   }
-  const logId = ownerOf(headers, expectedId);
-  const isForeign = (i: number): boolean => headers[i]?.logId.equals(logId) === false;
+  const { all, copies } = identified(readable);
+  const logId = ownerOf(all, expectedId);
+  const isForeign = ({ header }: Identified): boolean => header?.logId.equals(logId) === false;
   const generation = mainGeneration(
-    all.map(({ size }, i) => ({ size, header: isForeign(i) ? undefined : headers[i] })),
+    all.map((file) => ({ size: file.size, header: isForeign(file) ? undefined : file.header })),
   );
   const segments: Segment[] = [];
   const others: (Segment & { readonly generation: number })[] = [];
-  all.forEach((file, i) => {
-    if (isForeign(i)) return;
+  const foreign = copies.map(({ path }) => path);
+  for (const found of all) {
+    const { header, ...file } = found;
+    if (isForeign(found)) {
+      foreign.push(file.path);
+      continue;
+    }
     // A header that cannot be read might have said that its file repeats others.
-    const carries = headers[i]?.carries ?? true;
+    const carries = header?.carries ?? true;
     const unknown = { end: undefined, provenLength: 0, judged: false, knownBad: [], growing: false };
-    const own = headers[i]?.generation ?? UNKNOWN_GENERATION;
+    const own = header?.generation ?? UNKNOWN_GENERATION;
     if (own === UNKNOWN_GENERATION || own === generation) segments.push({ ...file, carries, ...unknown });
     else others.push({ ...file, carries, ...unknown, generation: own });
-  });
-  const foreign = all.filter((_, i) => isForeign(i)).map(({ path }) => path);
+  }
 
   const scans = await scanNewest(segments, files, compression);
   const cursors = cursorsIn(scans);

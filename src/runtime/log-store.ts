@@ -25,7 +25,7 @@ export type StoreEvent =
   | { readonly kind: "loss"; readonly log: string; readonly loss: Loss }
   /** Bytes that were never promised: cut off by a crash. */
   | { readonly kind: "torn"; readonly log: string; readonly bytes: number }
-  /** A queue file that belongs to another queue was found, and left alone. */
+  /** A queue file that belongs to another queue, or is a copy of one of this queue, was found and left alone. */
   | { readonly kind: "foreign"; readonly log: string; readonly path: string }
   /** Files of another time of the queue had been brought back: what they have left to deliver is delivered behind the rest. */
   | { readonly kind: "restored"; readonly log: string; readonly files: number; readonly records: number }

@@ -245,7 +245,7 @@ describe("the command line", function () {
     const { code, out } = run("check", folder);
 
     assert.equal(code, 0);
-    assert.match(out, /0000000009\S+ belongs to another queue, and is left alone/);
+    assert.match(out, /0000000009\S+ belongs to another queue or is a copy, and is left alone/);
     assert.match(out, /notes\.txt is no queue file/);
     assert.equal(linesOf(run("export", folder, "--log", "alone")).length, 100);
   });

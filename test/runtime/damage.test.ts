@@ -1,7 +1,16 @@
 /** Real folders that were damaged: what is intact is delivered, what is lost is said and kept apart, nothing stops. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { crc32 } from "node:zlib";
 import fse from "fs-extra";
@@ -104,6 +113,33 @@ describe("a damaged folder", function () {
 
     assert.equal(found.length, RECORDS);
     assert.deepEqual(events, []);
+  });
+
+  it("is read whole although one of its files was copied beside itself, or all were given other names", async () => {
+    await fill(folder, 512 * 1024);
+    const paths = segmentsOf(folder);
+    assert.ok(paths.length >= 2, `${paths.length} files`);
+    const copy = paths[0]!.replace(/[0-9a-f]{8}\.seg$/, "ffffffff.seg");
+    copyFileSync(paths[0]!, copy);
+
+    const copied = await live(folder);
+
+    assert.equal(copied.found.length, RECORDS);
+    assert.deepEqual(
+      copied.events.map((event) => [event.kind, "path" in event && event.path]),
+      [["foreign", copy]],
+    );
+    assert.ok(existsSync(copy));
+    rmSync(copy);
+    const last = paths.length - 1;
+    segmentsOf(folder).forEach((path, i) =>
+      renameSync(path, path.replace(/\d{10}-[0-9a-f]{12}/, `${String(last - i + 1).padStart(10, "0")}-000000000000`)),
+    );
+
+    const renamed = await live(folder);
+
+    assert.deepEqual(renamed.found, copied.found);
+    assert.deepEqual(renamed.events, []);
   });
 
   it("does not fill the disk with copies of what is broken", async () => {
