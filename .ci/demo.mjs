@@ -39,15 +39,18 @@ const dataFile = prepareFlow(userDir);
 const port = await freePort();
 const nodeRed = startNodeRed(userDir, port);
 const ended = new Promise((resolve) => nodeRed.once("close", resolve));
+// From here on: Node-RED, in its own group, would go on without us.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, stop);
 
 await started(nodeRed);
-heading("It runs");
-say(`Editor      http://127.0.0.1:${port}/`);
-say(`Data file   ${dataFile}`);
-say(seconds === undefined ? "Ctrl-C ends it. Each line that lands:" : `Ends in ${seconds} s. Each line that lands:`);
+if (nodeRed.stopAsked !== true) {
+  heading("It runs");
+  say(`Editor      http://127.0.0.1:${port}/`);
+  say(`Data file   ${dataFile}`);
+  say(seconds === undefined ? "Ctrl-C ends it. Each line that lands:" : `Ends in ${seconds} s. Each line that lands:`);
+}
 
 const lines = followLines(dataFile);
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, stop);
 const timer = seconds === undefined ? undefined : setTimeout(stop, seconds * 1_000);
 const code = await ended;
 clearTimeout(timer);
