@@ -81,7 +81,7 @@ export const MUTANTS: readonly PlantedFault[] = [
 `,
     ),
   ),
-  fault(2, "order-by-base", edit("recovery.ts", "a.sequence - b.sequence || a.epoch", "a.base - b.base || a.epoch")),
+  fault(2, "order-by-base", edit("identified.ts", "a.sequence - b.sequence || a.epoch", "a.base - b.base || a.epoch")),
   fault(
     3,
     "seal-no-sync",
@@ -256,7 +256,7 @@ export const MUTANTS: readonly PlantedFault[] = [
   fault(
     11,
     "header-needed",
-    edit("recovery.ts", "headers[i]?.logId.equals(logId) === false", "headers[i]?.logId.equals(logId) !== true"),
+    edit("recovery.ts", "header?.logId.equals(logId) === false", "header?.logId.equals(logId) !== true"),
   ),
 
   // ---- opening
