@@ -10,7 +10,7 @@ import type { CodecTag, LogRecord, Offset, Routing } from "../record.js";
 import { idAt } from "../uuid.js";
 import { ByteReader, BytesError, ByteWriter, writeVarint } from "./bytes.js";
 
-/** Bytes of records in a block. A larger record gets a block of its own. */
+/** Bytes of records and routes in a block; the last route may go beyond. A larger record gets a block of its own. */
 export const BLOCK_BYTES = 64 * 1024;
 /** The most that a record takes beside its payload: five numbers, and the line feed. */
 const RECORD_HEAD_BYTES = 31;
@@ -188,7 +188,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
   last: number;
   count = 0;
 
-  /** Bytes of records that it takes. */
+  /** Bytes of records and routes that it takes. */
   readonly #capacity: number;
   #heads: Buffer;
   #headsEnd: number;
@@ -197,6 +197,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
   #lastElapsedMs: number;
   #routes: Routing[];
   #routeTexts: string[];
+  #routeBytes = 0;
   #routeIndex: Map<string, number> | undefined;
   #lastRouting: Routing | undefined;
   #lastRoute = 0;
@@ -242,9 +243,11 @@ export class RecordBlock implements BlockOrigin, BlockPage {
     const baseElapsedMs = reader.varint();
     const texts: string[] = [];
     const routes: Routing[] = [];
+    let routeBytes = 0;
     for (let i = reader.varint(); i > 0; i--) {
       const text = reader.text();
       texts.push(text);
+      routeBytes += Buffer.byteLength(text);
       routes.push(decodeRouting(text));
     }
     const heads = reader.bytes();
@@ -255,6 +258,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
     block.#pageEnd = page.length;
     block.#routes = routes;
     block.#routeTexts = texts;
+    block.#routeBytes = routeBytes;
     return block;
   }
 
@@ -262,9 +266,9 @@ export class RecordBlock implements BlockOrigin, BlockPage {
     return this.#page;
   }
 
-  /** Bytes of records. */
+  /** Bytes of records, and of their routes: with one for each they may be most of it. */
   get length(): number {
-    return this.#headsEnd + this.#pageEnd;
+    return this.#headsEnd + this.#pageEnd + this.#routeBytes;
   }
 
   get hasRecords(): boolean {
@@ -282,6 +286,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
       route = this.#routes.length;
       this.#routeIndex.set(text, route);
       this.#routeTexts.push(text);
+      this.#routeBytes += Buffer.byteLength(text);
       this.#routes.push(text === "[]" ? NO_ROUTING : Object.freeze({ ...routing }));
     }
     this.#lastRouting = routing;

@@ -256,6 +256,20 @@ describe("the memory of a block", () => {
     }
   });
 
+  it("counts what its records carry beside their payloads, and takes no more of that than of payloads", () => {
+    const block = RecordBlock.begin(HEAD);
+    const topicOf = (n: number): string => `${n}`.padEnd(10_000, "/far/away");
+
+    let offset = HEAD.origin;
+    while (block.appendText(offset, 0, { topic: topicOf(offset) }, "1")) offset++;
+
+    assert.ok(block.encodeBody().length < 64 * 1024 + 10_100, `${block.encodeBody().length} bytes`);
+    assert.ok(block.length > block.encodeBody().length - 100);
+    const decoded = RecordBlock.decode(block.encodeBody(), HEAD.origin, HEAD.baseTimeMs).measure();
+    assert.equal(decoded.length, block.length);
+    assert.equal(block.without((one) => one > HEAD.origin).length, block.length / block.count);
+  });
+
   it("is given back although one of its records is kept by itself", async () => {
     const { block } = fill([{ gap: 0, sinceMs: 0, topic: "t", payload: "kept" }]);
     block.append(block.last + 1, 0, {}, 0, Buffer.alloc(60_000));
