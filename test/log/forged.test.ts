@@ -1,6 +1,6 @@
 /** Blocks whose crc holds and whose body is no body of records: made by a faulty writer, or put there by somebody. */
 import assert from "node:assert/strict";
-import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemFiles } from "../../src/files.js";
 import { BLOCK_KINDS, FLAG_DEFLATED, parseSegmentName } from "../../src/log/frame.js";
