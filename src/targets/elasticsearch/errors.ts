@@ -12,7 +12,7 @@ import { readErrorBody, type BulkItem } from "./answer.js";
 import type { BulkOp } from "./options.js";
 
 /** `unknown`: not in the table. It is tried again by itself and never rejected at once. */
-export type ItemVerdict = "delivered" | "duplicate" | "rejected" | "retry" | "throttle" | "hold" | "unknown";
+export type ItemVerdict = "delivered" | "duplicate" | "rejected" | "retry" | "throttle" | "split" | "hold" | "unknown";
 
 export interface ItemRow {
   readonly status: number;
@@ -175,7 +175,8 @@ export interface RequestFailure {
 export function itemVerdict(item: BulkItem, op: BulkOp): ItemVerdict {
   const ofType = ITEM_ROWS.find((row) => row.status === item.status && row.type === item.type && speaksOf(row, op));
   const ofStatus = ofType ?? ITEM_ROWS.find((row) => row.status === item.status && row.type === undefined);
-  return ofStatus?.verdict ?? "unknown";
+  const verdict = ofStatus?.verdict ?? "unknown";
+  return verdict === "throttle" && exceedsPressureLimit(item.reason) ? "split" : verdict;
 }
 
 function speaksOf(row: ItemRow, op: BulkOp): boolean {
@@ -288,7 +289,8 @@ function statusMessage(statusCode: number, type: string | undefined, reason: str
 }
 
 /**
- * Indexing pressure: one request of more than the node holds of all of them never succeeds, however long it waits.
+ * Indexing pressure: what is more than the node holds of all requests never succeeds, however long it waits, be it a
+ * request (coordinating) or what of it goes to one shard (primary).
  * @see https://www.elastic.co/docs/reference/elasticsearch/index-settings/pressure
  */
 function exceedsPressureLimit(reason: string): boolean {

@@ -229,6 +229,7 @@ export class ElasticsearchTarget implements Target {
   #judgeItems(items: readonly BulkItem[], sent: readonly LogRecord[], index: string): Answer {
     let held: BulkItem | undefined;
     let throttled: BulkItem | undefined;
+    let tooLarge: BulkItem | undefined;
     const outcomes = items.map((item, i): Outcome => {
       const record = sent[i]!;
       if (item.inFailureStore) this.#warn(`Documents for ${index} go to its failure store, not to the stream`);
@@ -251,6 +252,9 @@ export class ElasticsearchTarget implements Target {
         case "throttle":
           throttled ??= item;
           return { kind: "retry", cause: itemError(item, index) };
+        case "split":
+          tooLarge ??= item;
+          return { kind: "retry", cause: itemError(item, index) };
         case "hold":
           held ??= item;
           return { kind: "retry", cause: itemError(item, index) };
@@ -262,9 +266,11 @@ export class ElasticsearchTarget implements Target {
     const consequence: Consequence | undefined =
       held !== undefined
         ? { kind: "hold", cause: itemError(held, index) }
-        : throttled !== undefined
-          ? { kind: "throttle", cause: itemError(throttled, index) }
-          : undefined;
+        : tooLarge !== undefined
+          ? { kind: "split", cause: { ...itemRejection(tooLarge), code: "too-large" } }
+          : throttled !== undefined
+            ? { kind: "throttle", cause: itemError(throttled, index) }
+            : undefined;
     return consequence === undefined ? { outcomes } : { outcomes, consequence };
   }
 

@@ -270,6 +270,33 @@ for (const client of CLIENTS) {
       assert.equal((await answerToRequest(replyTo(999))).consequence?.kind, "throttle");
     });
 
+    it("halves what is above a shard's indexing pressure, until the record that alone is too much is rejected", async () => {
+      const refusal = (bytes: number): { status: number; type: string; reason: string } => {
+        const numbers = `all_bytes=0, primary_operation_bytes=${bytes}, max_primary_bytes=1000`;
+        const reason = `rejected execution of primary operation [${numbers}]`;
+        return { status: 429, type: "es_rejected_execution_exception", reason };
+      };
+      const answerTo = async (bytes: number, count: number): Promise<Answer> => {
+        const target = await openTarget({ connection: { nodes: peer.url } }, { loadDriver: client.load });
+        peer.onBulk = (request) => bulkReply(request, (place) => (place === 0 ? refusal(bytes) : { status: 201 }));
+        return target.deliver(
+          records(count, () => ({})),
+          never,
+        );
+      };
+
+      const several = await answerTo(1001, 3);
+      const alone = await answerTo(1001, 1);
+      const busy = await answerTo(999, 1);
+
+      assert.deepEqual(kindsOf(several.outcomes), ["retry", "delivered", "delivered"]);
+      for (const { consequence } of [several, alone]) {
+        assert.equal(consequence?.kind, "split");
+        assert.equal(consequence?.kind === "split" && consequence.cause.code, "too-large");
+      }
+      assert.equal(busy.consequence?.kind, "throttle");
+    });
+
     for (const status of [429, 503]) {
       it(`waits as long as Retry-After says after ${status}, at most five minutes`, async () => {
         const waits: (number | undefined)[] = [];
