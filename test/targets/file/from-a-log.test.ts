@@ -45,8 +45,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 describe("Lines of records that lie in a log", () => {
-  const root = tempFolder();
+  let root: string;
   let count = 0;
+
+  beforeEach(() => {
+    root = tempFolder();
+  });
 
   it("are those of their payloads, whatever happens to the log while they are written", async () => {
     await fc.assert(

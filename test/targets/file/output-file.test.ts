@@ -22,8 +22,12 @@ function diskThatTakes(portions: readonly number[]): void {
 }
 
 describe("A file on a disk that takes what it gets in parts", () => {
-  const folder = tempFolder();
+  let folder: string;
   let count = 0;
+
+  beforeEach(() => {
+    folder = tempFolder();
+  });
 
   afterEach(() => {
     Object.assign(fsExtra, { writev });
