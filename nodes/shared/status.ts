@@ -25,6 +25,7 @@ export function statusOf(status: ExporterStatus, text: Translate, note = "", war
   if (status.circuit === "halfOpen") return { fill: "yellow", shape: "dot", text: line("trying") };
   if (status.problem?.code === "no-answer") return { fill: "yellow", shape: "ring", text: line("noAnswer") };
   if (status.problem?.code === "clock") return { fill: "yellow", shape: "ring", text: line("clock") };
+  if (status.problem?.code === "throttled") return { fill: "yellow", shape: "dot", text: line("busy") };
   if (status.problem !== undefined) return { fill: "yellow", shape: "dot", text: line("held") };
   if (status.waiting > 0) {
     return { fill: "green", shape: "dot", text: joined([waiting, note, rest]) };

@@ -68,6 +68,8 @@ export interface DeliveryStatus {
   readonly held: readonly HeldDestination[];
   /** Taken from the log and not yet at their end. */
   readonly inFlight: { readonly batches: number; readonly records: number; readonly bytes: number };
+  /** The target has asked for less, and has taken nothing without complaint since; `lastError` says why. */
+  readonly isThrottled: boolean;
   /** How long the oldest question to the target has been without an answer, in ms; 0 when there is none. */
   readonly unansweredMs: number;
   /** What the next batch may hold, and how many may be under way. */

@@ -73,6 +73,11 @@ export class FlowControl {
     return Math.max(0, this.#restUntilMs - nowMs, this.#pace.waitMs(nowMs));
   }
 
+  /** The target has asked for less, and has taken nothing without complaint since. */
+  get isThrottled(): boolean {
+    return this.#throttles > 0;
+  }
+
   leaves(bytes: number): void {
     this.#underWay++;
     this.#pace.spend(bytes);

@@ -128,6 +128,7 @@ export class Delivery {
       lastError: this.#report.lastError,
       held: this.#holds.list(),
       inFlight: this.#underWay(),
+      isThrottled: this.#flow.isThrottled,
       unansweredMs: this.#unansweredMs(),
       batch: this.#flow.batch,
       concurrency: this.#flow.mostAtOnce,

@@ -147,7 +147,8 @@ export class Member {
 
   status(): ExporterStatus {
     const backlog = this.#consumer.backlog();
-    const { circuit, isPaused, isClosed, waitsForClock, unansweredMs, lastError, held } = this.#delivery.status;
+    const { circuit, isPaused, isClosed, waitsForClock, unansweredMs, isThrottled, lastError, held } =
+      this.#delivery.status;
     const { counters } = this;
     const oldest = backlog.oldestAcceptedAtMs;
     const isDown = circuit.kind === "open" || circuit.kind === "halfOpen";
@@ -170,7 +171,9 @@ export class Member {
             ? CLOCK_PROBLEM
             : unansweredMs > this.#silenceMs
               ? NO_ANSWER
-              : undefined,
+              : isThrottled && backlog.records > 0 && lastError !== undefined
+                ? { message: lastError.message, code: "throttled", configuration: false }
+                : undefined,
       storage: storage === undefined ? undefined : storageTrouble(storage),
       deadLetters: this.#deadLetters.count,
       delivered: counters.delivered + counters.duplicates,

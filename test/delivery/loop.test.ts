@@ -261,10 +261,12 @@ describe("Delivery", () => {
       assert.equal(target.offered.length, 1);
       assert.equal(delivery.status.batch.records, Math.ceil(before / 2));
       assert.equal(delivery.status.circuit.kind, "closed");
+      assert.equal(delivery.status.isThrottled, true);
 
       await clock.advance(2_000);
 
       assert.equal(target.arrived.length, 500);
+      assert.equal(delivery.status.isThrottled, false);
     });
 
     it("lets a destination that is held wait, keeps none of its records in memory, and goes on with the others", async () => {

@@ -66,6 +66,11 @@ describe("status under a node", () => {
       "yellow dot held, 2 waiting",
     ],
     [
+      "shows a target that asks for less",
+      { waiting: 2, problem: { message: "write queue full", code: "throttled", configuration: false } },
+      "yellow dot target busy, 2 waiting",
+    ],
+    [
       "shows that it waits for a clock that can be trusted",
       { waiting: 2, problem: { message: "x", code: "clock", configuration: false } },
       "yellow ring waits for the clock, 2 waiting",
