@@ -417,7 +417,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
     return this.last;
   }
 
-  /** A block with the same origin that holds only the records that `keep` says; itself when that is all of them. */
+  /** A block with the same origin, without the records that are done; itself when none is. */
   without(isDone: (offset: number) => boolean): RecordBlock {
     let position = this.start();
     let pageBytes = 0;

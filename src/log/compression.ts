@@ -77,6 +77,7 @@ class Stream {
         }
         const pieces = this.#pieces;
         this.#pieces = [];
+        this.#failed = undefined; // while it rests, it would keep the body of many MiB that comes of this promise
         zlib.reset();
         resolve(Buffer.concat(pieces)); // also one: a part would keep the piece, and what others have in it, in memory
       });

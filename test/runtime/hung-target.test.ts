@@ -61,6 +61,28 @@ describe("a target whose disk never answers", () => {
     assert.equal(exporter.status().storage, undefined);
   });
 
+  it("is told from one that asks for less, which is shown until it takes something", async () => {
+    const busy = new ScriptedTarget();
+    let isFull = true;
+    const cause = new Error("the write queue is full");
+    busy.script = (batch) =>
+      isFull
+        ? { outcomes: batch.map(() => ({ kind: "retry", cause })), consequence: { kind: "throttle", cause } }
+        : { outcomes: busy.store(batch) };
+    const { exporter } = await rig.exporter("a", {}, { target: busy });
+    send(exporter, 1);
+
+    await rig.clock.advance(2_000);
+    const { problem, circuit } = exporter.status();
+    assert.deepEqual(problem, { message: cause.message, code: "throttled", configuration: false });
+    assert.equal(circuit, "closed");
+    isFull = false;
+    await rig.clock.advance(120_000);
+
+    assert.equal(exporter.status().problem, undefined);
+    assert.equal(exporter.status().delivered, 1);
+  });
+
   it("is shown, too, when it takes a batch and says nothing more, until it does", async () => {
     const silent = new ScriptedTarget({ isLocal: true });
     const { exporter } = await rig.exporter("a", {}, { target: silent });
