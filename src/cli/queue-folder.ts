@@ -102,7 +102,7 @@ export class QueueFolder {
       consumers: [],
       segmentBytes: SEGMENT_BYTES,
       persistent: true,
-      onLoss,
+      onLoss: async (loss) => onLoss(loss),
     });
   }
 }

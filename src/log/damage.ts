@@ -17,12 +17,12 @@ export class DamageWatch {
   readonly #segment: Segment;
   /** What the successor of the segment noted of it, and what its own blocks tell further behind. */
   readonly #sources: ProofSources;
-  readonly #onDamage: (range: Range) => void;
+  readonly #onDamage: (range: Range) => Promise<void>;
   /** How many of the bad ranges were judged already. */
   #judged = 0;
   #syncedTo = 0;
 
-  constructor(segment: Segment, sources: ProofSources, onDamage: (segment: Segment, range: Range) => void) {
+  constructor(segment: Segment, sources: ProofSources, onDamage: (segment: Segment, range: Range) => Promise<void>) {
     this.#segment = segment;
     this.#sources = sources;
     this.#onDamage = (range) => onDamage(segment, range);
@@ -43,13 +43,13 @@ export class DamageWatch {
     segment.provenLength = Math.max(segment.provenLength, this.#syncedTo);
     const missing = isEnd ? [{ from: segment.size, to: Number.POSITIVE_INFINITY }] : [];
     const isWanted = isEnd || next.origin > lowestWanted;
-    for (const range of [...bad.slice(this.#judged), ...missing]) if (isWanted) this.#tell(range);
+    for (const range of [...bad.slice(this.#judged), ...missing]) if (isWanted) await this.#tell(range);
     this.#judged = bad.length;
   }
 
   /** Bytes whose crc is right and whose content is not: as good as lost. */
-  undecodable(range: Range): void {
-    this.#tell({ from: range.from, to: Math.min(range.to, this.#segment.size) }, range.to);
+  async undecodable(range: Range): Promise<void> {
+    await this.#tell({ from: range.from, to: Math.min(range.to, this.#segment.size) }, range.to);
   }
 
   async #judge(isEnd: boolean): Promise<void> {
@@ -61,9 +61,11 @@ export class DamageWatch {
     this.#segment.judged = true;
   }
 
-  #tell({ from, to }: Range, provenLength = this.#segment.provenLength): void {
+  async #tell({ from, to }: Range, provenLength = this.#segment.provenLength): Promise<void> {
     const damageTo = Math.min(to, provenLength);
     const known = RangeSet.of(this.#segment.knownBad);
-    if (damageTo > from && known.countIn(from, damageTo) < damageTo - from) this.#onDamage({ from, to: damageTo });
+    if (damageTo > from && known.countIn(from, damageTo) < damageTo - from) {
+      await this.#onDamage({ from, to: damageTo });
+    }
   }
 }

@@ -35,8 +35,8 @@ export interface LogOptions {
   readonly persistent: boolean;
   /** True: somebody waits for each record to be synced, so blocks are packed as they fill. Default false. */
   readonly packsAhead?: boolean;
-  /** Told of bad bytes found while reading, below which something had been safe. */
-  readonly onLoss: (loss: Loss) => void;
+  /** Told of bad bytes found while reading, below which something had been safe. Their file stays until it is done. */
+  readonly onLoss: (loss: Loss) => Promise<void>;
   /** Called when the log has let go of its folder. */
   readonly onEnd?: () => void;
 }

@@ -18,8 +18,11 @@ export interface SegmentList {
   readonly segments: readonly Segment[];
   /** One past the last offset that may be in a segment, as far as is known. */
   endOf(segment: Segment): number;
-  /** Bad bytes that no one has told of, found while reading: what lay there had been safe, and is lost. */
-  onDamage(segment: Segment, range: Range): void;
+  /**
+   * Bad bytes that no one has told of, found while reading: what lay there had been safe, and is lost.
+   * @returns a promise that keeps the reader where it is, and with it the file
+   */
+  onDamage(segment: Segment, range: Range): Promise<void>;
 }
 
 /** Blocks read and inflated while the records of one are used: as many as keep the disk and two cores busy. */
@@ -100,7 +103,7 @@ class Stream {
       this.peeked = unpackRecords(await body, header);
     } catch (error) {
       if (!(error instanceof BytesError)) throw error;
-      this.#damage.undecodable({ from: position, to: position + BLOCK_HEADER_BYTES + header.storedLength });
+      await this.#damage.undecodable({ from: position, to: position + BLOCK_HEADER_BYTES + header.storedLength });
     }
   }
 

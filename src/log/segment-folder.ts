@@ -18,8 +18,8 @@ export interface FolderOptions {
   readonly files: Files;
   readonly random: (bytes: number) => Buffer;
   readonly compression: Compression;
-  /** Told of bad bytes found while reading, below which something had been safe. */
-  readonly onLoss: (loss: Loss) => void;
+  /** Told of bad bytes found while reading, below which something had been safe. Their file stays until it is done. */
+  readonly onLoss: (loss: Loss) => Promise<void>;
 }
 
 export class SegmentFolder implements SegmentList {
@@ -75,9 +75,9 @@ export class SegmentFolder implements SegmentList {
     return new LogReader(this, this.#o.files, this.#o.compression);
   }
 
-  onDamage(segment: Segment, { from, to }: Range): void {
+  onDamage(segment: Segment, { from, to }: Range): Promise<void> {
     segment.knownBad = [...segment.knownBad, { from, to }];
-    this.#o.onLoss({ kind: "damage", path: segment.path, from, bytes: to - from });
+    return this.#o.onLoss({ kind: "damage", path: segment.path, from, bytes: to - from });
   }
 
   /** Bytes of all files. */

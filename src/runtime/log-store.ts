@@ -355,7 +355,7 @@ export class LogStore implements SharedBudget {
         onEnd();
       },
     });
-    for (const loss of log.found.losses) this.#lost(`${kind}/${name}`, name, loss);
+    for (const loss of log.found.losses) await this.#lost(`${kind}/${name}`, name, loss);
     for (const path of log.found.foreign) tell({ kind: "foreign", log: name, path });
     const { restored } = log.found;
     if (restored.files.length > 0) {
@@ -372,12 +372,14 @@ export class LogStore implements SharedBudget {
   }
 
   /** Tells of a loss, and keeps a copy of what is there instead. */
-  #lost(place: string, log: string, loss: Loss): void {
+  async #lost(place: string, log: string, loss: Loss): Promise<void> {
     const { onEvent: tell } = this.#options;
     tell({ kind: "loss", log, loss });
-    quarantine(loss, join(this.folder, QUARANTINE, folderNameOf(place)), this.#files).catch((error: unknown) =>
-      tell({ kind: "unreadable", log, message: `${loss.path} could not be copied: ${(error as Error).message}` }),
-    );
+    try {
+      await quarantine(loss, join(this.folder, QUARANTINE, folderNameOf(place)), this.#files);
+    } catch (error) {
+      tell({ kind: "unreadable", log, message: `${loss.path} could not be copied: ${(error as Error).message}` });
+    }
   }
 
   /** Has the flusher look after a log. */

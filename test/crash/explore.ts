@@ -180,7 +180,7 @@ export class Explorer {
       consumers,
       persistent: true,
       segmentBytes: scenario.segmentBytes,
-      onLoss: (loss) => this.#losses.push(loss),
+      onLoss: async (loss) => void this.#losses.push(loss),
     });
   }
 

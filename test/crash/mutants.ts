@@ -508,7 +508,11 @@ export const MUTANTS: readonly PlantedFault[] = [
       "losses: ([] as Loss[]).filter(",
     ),
   ),
-  fault(25, "loss-read-untold", edit("damage.ts", "this.#onDamage({ from, to: damageTo });", "void this.#onDamage;")),
+  fault(
+    25,
+    "loss-read-untold",
+    edit("damage.ts", "await this.#onDamage({ from, to: damageTo });", "void this.#onDamage;"),
+  ),
   fault(
     25,
     "cut-short-untold",

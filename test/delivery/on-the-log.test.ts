@@ -72,7 +72,7 @@ describe("On the real log, every record", () => {
             persistent: true,
             consumers: ["exporter"],
             segmentBytes: 64 * 1024,
-            onLoss: (loss) => assert.fail(JSON.stringify(loss)),
+            onLoss: async (loss) => assert.fail(JSON.stringify(loss)),
           });
         for (const [i, { appends, deeds, passMs, concurrency, batchRecords }] of lives.entries()) {
           const log = await openLog();

@@ -61,6 +61,6 @@ function openLog(folder: string, files: Files): Promise<Log> {
     consumers: ["reader"],
     segmentBytes: 8 * 1024 * 1024,
     persistent: true,
-    onLoss: (loss) => assert.fail(JSON.stringify(loss)),
+    onLoss: async (loss) => assert.fail(JSON.stringify(loss)),
   });
 }

@@ -127,6 +127,6 @@ function openLog(files: SimDisk): Promise<Log> {
     consumers: ["exporter"],
     segmentBytes: 10_000_000,
     persistent: true,
-    onLoss: () => undefined,
+    onLoss: async () => undefined,
   });
 }

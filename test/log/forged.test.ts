@@ -22,7 +22,7 @@ describe("a block whose crc holds and whose body is none", () => {
       folder,
       segmentBytes: 1e6,
       compression: deflateCompression,
-      onLoss: (it) => losses.push(it),
+      onLoss: async (it) => void losses.push(it),
     });
 
   beforeEach(async () => {

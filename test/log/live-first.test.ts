@@ -20,7 +20,7 @@ function openLog(disk: SimDisk, clock = new FakeClock()): Promise<Log> {
     persistent: true,
     consumers: ["reader"],
     segmentBytes: 64 * 1024,
-    onLoss: (loss) => assert.fail(JSON.stringify(loss)),
+    onLoss: async (loss) => assert.fail(JSON.stringify(loss)),
   });
 }
 

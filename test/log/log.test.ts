@@ -145,7 +145,7 @@ describe("a log in a real folder", () => {
     writeFileSync(path, bytes);
     const losses: string[] = [];
 
-    const log = await open(folder, { onLoss: ({ path: where }) => losses.push(where) });
+    const log = await open(folder, { onLoss: async ({ path: where }) => void losses.push(where) });
     losses.push(...log.found.losses.map(({ path: where }) => where));
     const found = await numbersIn(log);
     await numbersIn(log);

@@ -23,7 +23,7 @@ export function openLog(files: Files, options: Partial<LogOptions> = {}): Promis
     consumers: ["a"],
     segmentBytes: 2_000,
     persistent: true,
-    onLoss: () => undefined,
+    onLoss: async () => undefined,
     ...options,
   });
 }

@@ -10,7 +10,11 @@ describe("two who read one place of a log at the same time", () => {
   it("both get every record, and no damage is seen where there is none", async () => {
     const folder = join(tempFolder(), "log");
     const losses: Loss[] = [];
-    const log = await openLog(systemFiles, { folder, segmentBytes: 20_000, onLoss: (loss) => losses.push(loss) });
+    const log = await openLog(systemFiles, {
+      folder,
+      segmentBytes: 20_000,
+      onLoss: async (loss) => void losses.push(loss),
+    });
     for (let n = 0; n < 600; n++) {
       log.append(JSON.stringify({ n, text: "x".repeat(100) }), {});
       if (n % 20 === 19) await log.sync();

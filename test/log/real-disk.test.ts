@@ -176,6 +176,6 @@ function openLog(folder: string): Promise<Log> {
     consumers: ["exporter"],
     segmentBytes: 1_000_000,
     persistent: true,
-    onLoss: () => undefined,
+    onLoss: async () => undefined,
   });
 }

@@ -114,6 +114,6 @@ function openLog(clock: FakeClock, files = new SimDisk()): Promise<Log> {
     consumers: ["exporter"],
     segmentBytes: 1_000_000,
     persistent: true,
-    onLoss: () => undefined,
+    onLoss: async () => undefined,
   });
 }

@@ -12,14 +12,17 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import fse from "fs-extra";
 import { decode } from "../../src/codec.js";
+import { type Files, systemFiles } from "../../src/files.js";
 import { NewerFormatError } from "../../src/log/recovery.js";
 import { Runtime, type RuntimeEvent } from "../../src/runtime/runtime.js";
 import { DEFAULT_FLUSH } from "../../src/runtime/settings.js";
 import { FileTarget } from "../../src/targets/file/target.js";
 import { seededRandom } from "../support/fake-clock.js";
+import { ScriptedTarget } from "../support/scripted-target.js";
 import { awayTarget, send } from "../support/store-rig.js";
 import { tempFolder } from "../support/temp-folder.js";
 
@@ -101,6 +104,38 @@ describe("a damaged folder", function () {
     assert.equal(copies.length, 1);
     const copy = readFileSync(join(copies[0]!.parentPath, copies[0]!.name));
     assert.deepEqual(copy, bytes.subarray(at, end));
+  });
+
+  it("has a copy of what is broken before its file can go, however long that takes", async () => {
+    await fill(folder);
+    const path = segmentsOf(folder)[0]!;
+    const bytes = readFileSync(path);
+    const at = bytes.indexOf("RXBK", bytes.length >>> 1);
+    bytes.fill(0xee, at + 60, at + 90);
+    writeFileSync(path, bytes);
+    const place = join(folder, "quarantine");
+    // The first look at the folder of copies takes half a second.
+    const files: Files = Object.assign(Object.create(systemFiles) as Files, {
+      list: async (where: string) => {
+        if (where.startsWith(place)) await sleep(500);
+        return systemFiles.list(where);
+      },
+    });
+    const events: RuntimeEvent[] = [];
+    const runtime = await Runtime.open({ folder, flush: DEFAULT_FLUSH, files, onEvent: (event) => events.push(event) });
+    const target = new ScriptedTarget();
+    await runtime.openExporter({ id: "a", target, flush: DEFAULT_FLUSH });
+
+    while (target.arrived.length < RECORDS / 2) await sleep(5);
+    await runtime.close();
+
+    const [own] = readdirSync(place);
+    const [copy] = readdirSync(join(place, own!));
+    assert.deepEqual(readFileSync(join(place, own!, copy!)).subarray(60, 90), Buffer.alloc(30, 0xee));
+    assert.deepEqual(
+      events.filter(({ kind }) => kind === "unreadable"),
+      [],
+    );
   });
 
   it("is opened although a folder and a pipe have the names of its files", async () => {
