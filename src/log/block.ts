@@ -6,9 +6,10 @@
  * ms since the record before, route, codec, length), the page: their payloads, each with a line feed behind it. About 6
  * bytes beside a payload. Neighbours are JSON lines as they lie there: whoever writes such lines copies them in one piece.
  */
-import type { CodecTag, LogRecord, Offset, Routing } from "../record.js";
-import { idAt } from "../uuid.js";
+import type { CodecTag, Routing } from "../record.js";
+import { type BlockOrigin, type BlockPage, BlockRecord, type BlockTime, timeAsNoted } from "./block-record.js";
 import { ByteReader, BytesError, ByteWriter, writeVarint } from "./bytes.js";
+import { NO_ROUTING, Routes } from "./routes.js";
 
 /** Bytes of records and routes in a block; the last route may go beyond. A larger record gets a block of its own. */
 export const BLOCK_BYTES = 64 * 1024;
@@ -20,36 +21,6 @@ const HEADS_BYTES = 2 * 1024;
 const FULL_SHARE = 0.9;
 const LINE_FEED = 0x0a;
 
-/** What all records of a block have in common. */
-export interface BlockOrigin {
-  /** Offset that ids count from: the id of a record is `idAt(idBase, offset - origin)`. */
-  readonly origin: number;
-  readonly idBase: Buffer;
-  /** The boot of the machine in which `baseElapsedMs` was read. */
-  readonly bootId: Buffer;
-  /** Monotonic time when the block was begun, whole ms. */
-  readonly baseElapsedMs: number;
-  /** What the wall clock said then. */
-  readonly baseTimeMs: number;
-  /** It could not be trusted then. Default false. */
-  readonly isDoubtful?: boolean;
-}
-
-/** How the times that a block noted are to be read: looked up for a run of records, not for each. */
-export interface BlockTime {
-  /** What its wall clock was behind, as is known by now. */
-  readonly shiftMs: number;
-  /** Nobody knows whether it was right. */
-  readonly isDoubtful: boolean;
-}
-
-export function timeAsNoted({ isDoubtful = false }: BlockOrigin): BlockTime {
-  return isDoubtful ? DOUBTFUL : AS_NOTED;
-}
-
-const AS_NOTED: BlockTime = { shiftMs: 0, isDoubtful: false };
-const DOUBTFUL: BlockTime = { shiftMs: 0, isDoubtful: true };
-
 /** Where in a block its reader stands. */
 export interface ReadPosition {
   /** Among the heads, and in the page. */
@@ -59,119 +30,6 @@ export interface ReadPosition {
   offset: number;
   elapsedMs: number;
   time: BlockTime;
-}
-
-/** What a record needs of the block that it lies in, and so keeps in memory. */
-interface BlockPage extends Pick<BlockOrigin, "origin" | "idBase" | "baseTimeMs"> {
-  readonly page: Buffer;
-  readonly replayed: boolean;
-}
-
-/** A record as a consumer holds it: where it lies. A hundred thousand of them are no load for the garbage collector. */
-export class BlockRecord implements LogRecord {
-  readonly offset: Offset;
-  readonly codec: CodecTag;
-  readonly routing: Routing;
-  readonly start: number;
-  readonly size: number;
-  /** First offset that confirming this record settles: offsets between two records are done for everyone. */
-  readonly coversFrom: number;
-  readonly #block: BlockPage;
-  readonly #sinceMs: number;
-  readonly #time: BlockTime;
-
-  /** @param sinceMs how long after the first record of the block it was accepted */
-  constructor(
-    block: BlockPage,
-    offset: number,
-    coversFrom: number,
-    start: number,
-    size: number,
-    codec: CodecTag,
-    routing: Routing,
-    sinceMs: number,
-    time: BlockTime,
-  ) {
-    this.#block = block;
-    this.offset = offset as Offset;
-    this.coversFrom = coversFrom;
-    this.start = start;
-    this.size = size;
-    this.codec = codec;
-    this.routing = routing;
-    this.#sinceMs = sinceMs;
-    this.#time = time;
-  }
-
-  get page(): Buffer {
-    return this.#block.page;
-  }
-
-  get bytes(): Buffer {
-    return this.#block.page.subarray(this.start, this.start + this.size);
-  }
-
-  get acceptedAtMs(): number {
-    return this.#block.baseTimeMs + this.#sinceMs + this.#time.shiftMs;
-  }
-
-  get replayed(): boolean {
-    return this.#block.replayed;
-  }
-
-  get isTimeDoubtful(): boolean {
-    return this.#time.isDoubtful;
-  }
-
-  get id(): Buffer {
-    return idAt(this.#block.idBase, this.offset - this.#block.origin);
-  }
-
-  /** The same record with bytes of its own: one that is kept for long must not hold its whole block. */
-  detached(): BlockRecord {
-    const { origin, idBase, baseTimeMs, replayed, page } = this.#block;
-    const own = Buffer.from(page.subarray(this.start, this.start + this.size + 1));
-    const block = { origin, idBase: Buffer.from(idBase), baseTimeMs, replayed, page: own };
-    return this.#as(block, 0, this.routing);
-  }
-
-  /** The same record with another routing. */
-  routed(routing: Routing): BlockRecord {
-    return this.#as(this.#block, this.start, routing);
-  }
-
-  #as(block: BlockPage, start: number, routing: Routing): BlockRecord {
-    const { offset, coversFrom, size, codec } = this;
-    return new BlockRecord(block, offset, coversFrom, start, size, codec, routing, this.#sinceMs, this.#time);
-  }
-}
-
-const NO_ROUTING: Routing = Object.freeze(Object.create(null) as Record<string, string>);
-
-function isEmpty(routing: Routing): boolean {
-  for (const _ in routing) return false;
-  return true;
-}
-
-function encodeRouting(routing: Routing): string {
-  return JSON.stringify(Object.entries(routing).flat());
-}
-
-function decodeRouting(text: string): Routing {
-  let flat: unknown;
-  try {
-    flat = JSON.parse(text);
-  } catch (error) {
-    throw new BytesError("not a route", { cause: error });
-  }
-  if (!Array.isArray(flat) || flat.length % 2 !== 0) throw new BytesError("not a route");
-  const routing = Object.create(null) as Record<string, string>; // without a prototype no name can reach one
-  for (let i = 0; i < flat.length; i += 2) {
-    const [name, value] = [flat[i] as unknown, flat[i + 1] as unknown];
-    if (typeof name !== "string" || typeof value !== "string") throw new BytesError("not a route");
-    routing[name] = value;
-  }
-  return Object.freeze(routing);
 }
 
 export class RecordBlock implements BlockOrigin, BlockPage {
@@ -195,12 +53,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
   #page: Buffer;
   #pageEnd: number;
   #lastElapsedMs: number;
-  #routes: Routing[];
-  #routeTexts: string[];
-  #routeBytes = 0;
-  #routeIndex: Map<string, number> | undefined;
-  #lastRouting: Routing | undefined;
-  #lastRoute = 0;
+  #routes = new Routes();
   /** Of the record that `#next` has just passed. */
   readonly #found = { codec: 0 as CodecTag, routing: NO_ROUTING, start: 0, size: 0 };
 
@@ -220,8 +73,6 @@ export class RecordBlock implements BlockOrigin, BlockPage {
     this.#headsEnd = 0;
     this.#page = page;
     this.#pageEnd = 0;
-    this.#routeTexts = [];
-    this.#routes = [];
   }
 
   /** A new, empty block to append to. `roomFor`: bytes of its first payload; it gets room for that in any case. */
@@ -241,15 +92,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
     const idBase = reader.raw(16);
     const bootId = reader.raw(8);
     const baseElapsedMs = reader.varint();
-    const texts: string[] = [];
-    const routes: Routing[] = [];
-    let routeBytes = 0;
-    for (let i = reader.varint(); i > 0; i--) {
-      const text = reader.text();
-      texts.push(text);
-      routeBytes += Buffer.byteLength(text);
-      routes.push(decodeRouting(text));
-    }
+    const routes = Routes.decode(reader);
     const heads = reader.bytes();
     const page = body.subarray(reader.position);
     const head: BlockOrigin = { origin, idBase, bootId, baseElapsedMs, baseTimeMs, isDoubtful };
@@ -257,8 +100,6 @@ export class RecordBlock implements BlockOrigin, BlockPage {
     block.#headsEnd = heads.length;
     block.#pageEnd = page.length;
     block.#routes = routes;
-    block.#routeTexts = texts;
-    block.#routeBytes = routeBytes;
     return block;
   }
 
@@ -268,29 +109,11 @@ export class RecordBlock implements BlockOrigin, BlockPage {
 
   /** Bytes of records, and of their routes: with one for each they may be most of it. */
   get length(): number {
-    return this.#headsEnd + this.#pageEnd + this.#routeBytes;
+    return this.#headsEnd + this.#pageEnd + this.#routes.bytes;
   }
 
   get hasRecords(): boolean {
     return this.count > 0;
-  }
-
-  #route(given: Routing): number {
-    // A sender that names no destination makes a new empty object each time.
-    const routing = isEmpty(given) ? NO_ROUTING : given;
-    if (routing === this.#lastRouting) return this.#lastRoute;
-    const text = encodeRouting(routing);
-    this.#routeIndex ??= new Map();
-    let route = this.#routeIndex.get(text);
-    if (route === undefined) {
-      route = this.#routes.length;
-      this.#routeIndex.set(text, route);
-      this.#routeTexts.push(text);
-      this.#routeBytes += Buffer.byteLength(text);
-      this.#routes.push(text === "[]" ? NO_ROUTING : Object.freeze({ ...routing }));
-    }
-    this.#lastRouting = routing;
-    return (this.#lastRoute = route);
   }
 
   /** Room in the page for a payload of that size, and for what a record takes beside it. */
@@ -306,7 +129,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
     let at = this.#headsEnd;
     at = writeVarint(heads, at, offset - this.last - 1);
     at = writeVarint(heads, at, since);
-    at = writeVarint(heads, at, this.#route(routing));
+    at = writeVarint(heads, at, this.#routes.numberOf(routing));
     heads[at++] = codec;
     this.#headsEnd = writeVarint(heads, at, size);
     this.#page[this.#pageEnd + size] = LINE_FEED;
@@ -360,7 +183,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
     const heads = this.#heads;
     position.offset += 1 + numberAt(heads, position);
     position.elapsedMs += numberAt(heads, position);
-    const routing = this.#routes[numberAt(heads, position)];
+    const routing = this.#routes.at(numberAt(heads, position));
     const codec = heads[position.at++] as CodecTag;
     const size = numberAt(heads, position);
     const start = position.pageAt;
@@ -443,8 +266,7 @@ export class RecordBlock implements BlockOrigin, BlockPage {
 
   encodeBody(): Buffer {
     const prelude = new ByteWriter().raw(this.idBase).raw(this.bootId).varint(this.baseElapsedMs);
-    prelude.varint(this.#routeTexts.length);
-    for (const text of this.#routeTexts) prelude.text(text);
+    this.#routes.encode(prelude);
     prelude.varint(this.#headsEnd);
     return Buffer.concat([
       prelude.finish(),

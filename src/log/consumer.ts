@@ -4,7 +4,8 @@
  */
 import type { Backlog, RecordSource, TakeLimits } from "../record-source.js";
 import type { LogRecord, Offset, Routing } from "../record.js";
-import type { BlockOrigin, BlockRecord, BlockTime, ReadPosition, RecordBlock } from "./block.js";
+import type { ReadPosition, RecordBlock } from "./block.js";
+import type { BlockOrigin, BlockRecord, BlockTime } from "./block-record.js";
 import type { Cursor } from "./cursor.js";
 import { Progress } from "./progress.js";
 import { RangeSet } from "./ranges.js";
