@@ -6,7 +6,9 @@ import type { Backlog, RecordSource, TakeLimits } from "../record-source.js";
 import type { LogRecord, Offset, Routing } from "../record.js";
 import type { ReadPosition, RecordBlock } from "./block.js";
 import type { BlockOrigin, BlockRecord, BlockTime } from "./block-record.js";
+import { Ages } from "./ages.js";
 import type { Cursor } from "./cursor.js";
+import { PassedOver } from "./passed-over.js";
 import { Progress } from "./progress.js";
 import { RangeSet } from "./ranges.js";
 import { TakenBatch } from "./taken-batch.js";
@@ -19,10 +21,6 @@ export const MAX_CONFIRMED_RANGES = 1_000;
 
 /** New records are taken before older ones while there are fewer ranges than this: it is those that fill the gaps. */
 const MAX_RANGES_FOR_LIVE = MAX_CONFIRMED_RANGES / 2;
-
-/** How far `take` looks past records whose destination waits; each of them is held in memory meanwhile. */
-const MAX_PASSED_OVER_RECORDS = 1_000;
-const MAX_PASSED_OVER_BYTES = 1024 * 1024;
 
 /** What a consumer needs of its log. */
 export interface ConsumerLog {
@@ -49,11 +47,6 @@ export interface BlockSource {
   close(): Promise<void>;
 }
 
-interface Mark {
-  readonly offset: number;
-  readonly acceptedAtMs: number;
-}
-
 export class LogConsumer implements RecordSource {
   readonly id: string;
   readonly #log: ConsumerLog;
@@ -73,16 +66,14 @@ export class LogConsumer implements RecordSource {
   #liveFrom = 0;
   #liveBlock: RecordBlock | undefined;
   #livePosition: ReadPosition | undefined;
-  /** Records that `skip` passed over, in order. */
-  #passedOver: BlockRecord[] = [];
-  #passedOverBytes = 0;
+  readonly #passedOver = new PassedOver();
   #waiting: (() => void) | undefined;
   /** Counts what may have made a record available: one that came while `take` looked must not be slept through. */
   #changes = 0;
   #taking = false;
   #isAtCursor = false;
   readonly #listeners = new Set<() => void>();
-  #marks: Mark[] = [];
+  readonly #ages = new Ages();
   #dropped = 0;
 
   constructor(id: string, cursor: Cursor, log: ConsumerLog, source: BlockSource) {
@@ -168,7 +159,7 @@ export class LogConsumer implements RecordSource {
         await this.#fill(batch);
         const first = batch.records[0];
         if (first !== undefined) {
-          if (first.offset > (this.#marks.at(-1)?.offset ?? -1)) this.#mark(first.offset, first.acceptedAtMs);
+          this.#ages.taken(first);
           return batch.records;
         }
         signal.throwIfAborted();
@@ -224,7 +215,7 @@ export class LogConsumer implements RecordSource {
   async #fill(batch: TakenBatch): Promise<void> {
     // With nothing under way below, it is what comes next that makes ranges fewer.
     this.#isAtCursor = this.#head <= this.offset;
-    this.#takePassedOver(batch);
+    this.#passedOver.takeInto(batch, ({ coversFrom, offset }) => this.#taken.add(coversFrom, offset + 1));
     try {
       while (!batch.isFull && this.#mayReadAhead()) {
         this.#takeFromBlock(batch);
@@ -236,20 +227,6 @@ export class LogConsumer implements RecordSource {
     }
   }
 
-  #takePassedOver(batch: TakenBatch): void {
-    if (this.#passedOver.length === 0) return;
-    const rest: BlockRecord[] = [];
-    for (const record of this.#passedOver) {
-      if (batch.isFull || batch.skips(record) || !batch.add(record)) {
-        rest.push(record);
-        continue;
-      }
-      this.#passedOverBytes -= record.size;
-      this.#taken.add(record.coversFrom, record.offset + 1);
-    }
-    this.#passedOver = rest;
-  }
-
   /** Takes what the block at hand still has. */
   #takeFromBlock(batch: TakenBatch): void {
     if (this.#block !== undefined) this.#position!.time = this.#log.timeOf(this.#block);
@@ -259,9 +236,7 @@ export class LogConsumer implements RecordSource {
       const record = this.#nextInBlock();
       if (record === undefined) break;
       if (batch.skips(record)) {
-        const kept = record.detached();
-        this.#passedOver.push(kept);
-        this.#passedOverBytes += kept.size;
+        this.#passedOver.add(record);
         continue;
       }
       if (!batch.add(record)) {
@@ -285,11 +260,7 @@ export class LogConsumer implements RecordSource {
   }
 
   #mayReadAhead(): boolean {
-    return (
-      (this.#progress.rangeCount < MAX_CONFIRMED_RANGES || this.#isAtCursor) &&
-      this.#passedOver.length < MAX_PASSED_OVER_RECORDS &&
-      this.#passedOverBytes < MAX_PASSED_OVER_BYTES
-    );
+    return (this.#progress.rangeCount < MAX_CONFIRMED_RANGES || this.#isAtCursor) && !this.#passedOver.isFull;
   }
 
   /** Goes to the block that has the next record; false when there is none yet. */
@@ -365,15 +336,11 @@ export class LogConsumer implements RecordSource {
 
   /** Called by the log when a record was appended. */
   appended(offset: number, acceptedAtMs: number): void {
-    if (this.offset === offset) this.#mark(offset, acceptedAtMs);
+    if (this.offset === offset) this.#ages.note(offset, acceptedAtMs);
     this.#changes++;
     if (this.#waiting === undefined && this.#listeners.size === 0) return;
     this.#waiting?.();
     if (this.#head === offset) for (const listener of this.#listeners) listener();
-  }
-
-  #mark(offset: number, acceptedAtMs: number): void {
-    this.#marks.push({ offset, acceptedAtMs });
   }
 
   /**
@@ -384,7 +351,7 @@ export class LogConsumer implements RecordSource {
     const next = this.#log.nextOffset;
     for await (const { offset, acceptedAtMs } of this.unconfirmed()) {
       this.skip(this.offset, offset);
-      this.#mark(offset, acceptedAtMs);
+      this.#ages.note(offset, acceptedAtMs);
       return;
     }
     this.skip(this.offset, next);
@@ -405,7 +372,7 @@ export class LogConsumer implements RecordSource {
     const skipped = this.#countUnconfirmedIn(start, to);
     this.#progress.add(start, to);
     if (this.#head >= start && this.#head < to) this.#seek(to);
-    this.#forgetPassedOver(({ offset }) => offset >= start && offset < to);
+    this.#passedOver.forget(start, to);
     this.#taken.remove(start, to);
     this.#afterConfirm(undefined);
     return skipped;
@@ -436,7 +403,7 @@ export class LogConsumer implements RecordSource {
     const end = Math.min(below, this.offset);
     if (place.offset >= end) return 0;
     this.#progress.goBackTo(place, end, MAX_CONFIRMED_RANGES / 2);
-    this.#marks.length = 0;
+    this.#ages.clear();
     this.#seek(place.offset);
     this.#afterConfirm(undefined);
     this.#progress.presumeSettled();
@@ -456,8 +423,8 @@ export class LogConsumer implements RecordSource {
 
   #afterConfirm(state: Uint8Array | undefined): void {
     this.#progress.advance(state);
-    while (this.#marks.length > 1 && this.#marks[1]!.offset <= this.offset) this.#marks.shift();
-    if (this.offset >= this.#log.nextOffset) this.#marks.length = 0;
+    if (this.offset >= this.#log.nextOffset) this.#ages.clear();
+    else this.#ages.passed(this.offset);
     this.#log.onConfirmed(this);
     this.#wake();
   }
@@ -483,7 +450,7 @@ export class LogConsumer implements RecordSource {
 
   #seek(head: number): void {
     this.#head = head;
-    this.#forgetPassedOver(({ offset }) => offset >= head); // they are read again
+    this.#passedOver.forget(head); // they are read again
     this.#held = undefined;
     if (this.#block !== undefined && head >= this.#block.first && head <= this.#block.last) {
       this.#position = this.#block.start();
@@ -495,12 +462,6 @@ export class LogConsumer implements RecordSource {
   #leaveBlock(): void {
     this.#block = undefined;
     this.#position = undefined;
-  }
-
-  #forgetPassedOver(which: (record: BlockRecord) => boolean): void {
-    if (this.#passedOver.length === 0) return;
-    this.#passedOver = this.#passedOver.filter((record) => !which(record));
-    this.#passedOverBytes = this.#passedOver.reduce((sum, { size }) => sum + size, 0);
   }
 
   #eachRun(records: readonly LogRecord[], use: (from: number, to: number) => void): void {
@@ -550,7 +511,7 @@ export class LogConsumer implements RecordSource {
   backlog(): Backlog {
     const records = this.waiting;
     if (records === 0) return { records: 0, bytes: 0, oldestAcceptedAtMs: undefined };
-    return { records, bytes: this.#log.bytesFrom(this.offset), oldestAcceptedAtMs: this.#marks[0]?.acceptedAtMs };
+    return { records, bytes: this.#log.bytesFrom(this.offset), oldestAcceptedAtMs: this.#ages.oldestAcceptedAtMs };
   }
 
   onAvailable(listener: () => void): () => void {
