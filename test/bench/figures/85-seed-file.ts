@@ -3,27 +3,17 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { madeOnce, output } from "../../support/servers-cache.js";
+import { output } from "../../support/servers-cache.js";
 import { benchFolder, engine, mustBeTaken, openEngine } from "../engine.js";
 import { atMost, type Figure, type Measured, skipped } from "../figure.js";
 import { median, pause } from "../measure.js";
+import { SEED, seedPython } from "../peers/seed.js";
 import { readings100 } from "../readings.js";
 
 const COUNT = 200_000;
 const ROUNDS = 5;
 const KILL_AFTER_MS = 3_000;
-const SEED = join(__dirname, "..", "peers", "seed.py");
-
-/** A Python that has it. Without psycopg2 it cannot be imported, whatever it is used for. */
-async function seedPython(): Promise<string> {
-  const folder = await madeOnce("resilient-exporters-0.1.6", async (into) => {
-    await output("python3", ["-m", "venv", "--copies", into], "/");
-    const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    const packages = ["resilient-exporters==0.1.6", "psycopg2-binary", "orjson"];
-    await output(join(into, "bin", "python"), [...pip, ...packages], "/");
-  });
-  return join(folder, "bin", "python");
-}
+const SEED_SCRIPT = join(__dirname, "..", "peers", "seed.py");
 
 async function seedFile(): Promise<Measured[]> {
   let python: string;
@@ -51,31 +41,21 @@ async function seedFile(): Promise<Measured[]> {
   }
   const [here, there] = [median(ours), median(theirs)];
 
-  const seedLost = await lostByKill(python, [SEED, rows, join(folder, "seed.txt"), "evenly"], () =>
+  const seedLost = await lostByKill(python, [SEED_SCRIPT, rows, join(folder, "seed.txt"), "evenly"], folder, () =>
     linesOf(join(folder, "seed.txt")),
   );
   const ourFile = join(folder, "ours.txt");
   const queue = join(folder, "queue");
   const worker = ["--import", "tsx", join(__dirname, "..", "workers", "evenly.ts"), queue, ourFile];
-  const ourLost = await lostByKill(process.execPath, worker, async () => {
+  const ourLost = await lostByKill(process.execPath, worker, process.cwd(), async () => {
     const { delivered, close } = await openEngine({ folder: queue, target: new engine.FileTarget({ file: ourFile }) });
     await delivered();
     await close();
     return linesOf(ourFile);
   });
   return [
-    atMost(
-      here / there,
-      1,
-      "x CPU",
-      `resilient-exporters 0.1.6: ${there.toFixed(2)} us a record, here ${here.toFixed(2)}`,
-    ),
-    atMost(
-      ourLost,
-      0,
-      "lost",
-      `of those acknowledged, every message synced; resilient-exporters 0.1.6 lost ${seedLost}`,
-    ),
+    atMost(here / there, 1, "x CPU", `${SEED}: ${there.toFixed(2)} us a record, here ${here.toFixed(2)}`),
+    atMost(ourLost, 0, "lost", `of those acknowledged, every message synced; ${SEED} lost ${seedLost}`),
   ];
 }
 
@@ -97,13 +77,18 @@ async function ourCpu(): Promise<number> {
 }
 
 async function seedCpu(python: string, rows: string, file: string): Promise<number> {
-  const said = await output(python, [SEED, rows, file, String(COUNT)], "/tmp");
+  const said = await output(python, [SEED_SCRIPT, rows, file, String(COUNT)], "/tmp");
   return Number(/cpu ([\d.]+)/.exec(said)![1]);
 }
 
 /** Kills it after a while and resolves to how many of the records it had acknowledged are nowhere. */
-async function lostByKill(command: string, args: string[], kept: () => number | Promise<number>): Promise<number> {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
+async function lostByKill(
+  command: string,
+  args: string[],
+  cwd: string, // the library leaves files there
+  kept: () => number | Promise<number>,
+): Promise<number> {
+  const child = spawn(command, args, { cwd, stdio: ["ignore", "pipe", "inherit"] });
   let acknowledged = 0;
   let rest = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {

@@ -13,6 +13,7 @@ import { installInto, madeOnce, output } from "../../support/servers-cache.js";
 import { benchFolder, engine, openEngine, sendAll } from "../engine.js";
 import { atLeast, skipped, type Figure, type Measured } from "../figure.js";
 import { compare, pause, perSecond, rateUntil } from "../measure.js";
+import { SEED, seedPython } from "../peers/seed.js";
 import { readings100 } from "../readings.js";
 import type { Target } from "../../../src/targets/target.js";
 
@@ -22,24 +23,15 @@ const PEER_COUNT = 1_000;
 const ROUNDS = 3;
 const WAIT_MS = 120_000;
 const MONGODB4 = "node-red-contrib-mongodb4@3.4.0";
-const SEED = join(__dirname, "..", "peers", "seed_database.py");
-
-/** A Python with the library and the clients that it was made for; without psycopg2 it cannot be imported. */
-async function seedPython(): Promise<string> {
-  const folder = await madeOnce("resilient-exporters-0.1.6-databases", async (into) => {
-    await output("python3", ["-m", "venv", "--copies", into], "/");
-    const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    const packages = ["resilient-exporters==0.1.6", "psycopg2-binary", "orjson", "pymongo<4", "elasticsearch<8"];
-    await output(join(into, "bin", "python"), [...pip, ...packages], "/");
-  });
-  return join(folder, "bin", "python");
-}
+/** The clients that the library was made for. */
+const CLIENTS = ["pymongo<4", "elasticsearch<8"];
+const SEED_SCRIPT = join(__dirname, "..", "peers", "seed_database.py");
 
 /** The rate of the Python library, beside ours into the same server. */
 async function besideSeed(kind: string, port: number, target: () => Target): Promise<Measured> {
   let python: string;
   try {
-    python = await seedPython();
+    python = await seedPython("-databases", CLIENTS);
   } catch (error) {
     return skipped("x", ">= 1", `no Python with it: ${(error as Error).message.split("\n")[0]}`);
   }
@@ -54,11 +46,11 @@ async function besideSeed(kind: string, port: number, target: () => Target): Pro
       await close();
     });
   const theirs = async (): Promise<number> => {
-    const said = await output(python, [SEED, kind, String(port), rows, String(PEER_COUNT)], "/tmp");
+    const said = await output(python, [SEED_SCRIPT, kind, String(port), rows, String(PEER_COUNT)], "/tmp");
     return Number(/rate ([\d.]+)/.exec(said)?.[1]);
   };
   const { rates, ratios } = await compare([ours, theirs], ROUNDS, 1);
-  const peer = `resilient-exporters 0.1.6, ${kind}: ${perSecond(rates[1]!)}, here ${perSecond(rates[0]!)}`;
+  const peer = `${SEED}, ${kind}: ${perSecond(rates[1]!)}, here ${perSecond(rates[0]!)}`;
   return atLeast(ratios[1]!, 1, "x", peer);
 }
 
