@@ -1,6 +1,6 @@
 /**
  * What the delivery loop needs of a log: records in order, taken until they are confirmed or given back.
- * `log/consumer.ts` is the real one; the loop knows no more of the log than this.
+ * `log/consumer/consumer.ts` is the real one; the loop knows no more of the log than this.
  */
 import type { LogRecord } from "./record.js";
 

@@ -1,14 +1,14 @@
 /** `check`: reads every byte of every file, and says what is damaged, and whether anyone still needed it. */
 import { type Files, systemFiles } from "../files.js";
 import { KEEPER } from "../delivery/dead-letters.js";
-import { BytesError } from "../log/bytes.js";
-import { deflateCompression } from "../log/compression.js";
-import { decodeSnapshot, type Predecessor } from "../log/cursor.js";
-import { BLOCK_HEADER_BYTES, BLOCK_KINDS, decodeSegmentHeader, parseSegmentName } from "../log/frame.js";
+import { BytesError } from "../log/format/bytes.js";
+import { deflateCompression } from "../log/format/compression.js";
+import { decodeSnapshot, type Predecessor } from "../log/format/cursor.js";
+import { BLOCK_HEADER_BYTES, BLOCK_KINDS, decodeSegmentHeader, parseSegmentName } from "../log/format/frame.js";
 import type { Log } from "../log/log.js";
-import { type Range, RangeSet } from "../log/ranges.js";
-import type { Loss } from "../log/recovery.js";
-import { type Segment, SegmentReader } from "../log/segment.js";
+import { type Range, RangeSet } from "../log/format/ranges.js";
+import type { Loss } from "../log/segments/recovery.js";
+import { type Segment, SegmentReader } from "../log/segments/segment.js";
 import { DEAD } from "../runtime/folder.js";
 import { hasLostPlaces, waitersIn, waitingIn } from "../runtime/waiting.js";
 import { type QueueFolder, type QueuePlace, nameOf } from "./queue-folder.js";

@@ -6,11 +6,11 @@ import { randomBytes } from "node:crypto";
 import { basename, join, resolve } from "node:path";
 import { systemClock } from "../clock.js";
 import { isErrno, systemFiles } from "../files.js";
-import { deflateCompression } from "../log/compression.js";
+import { deflateCompression } from "../log/format/compression.js";
 import { isFolderInUse } from "../log/lock.js";
-import { parseSegmentName } from "../log/frame.js";
+import { parseSegmentName } from "../log/format/frame.js";
 import { Log } from "../log/log.js";
-import type { Loss } from "../log/recovery.js";
+import type { Loss } from "../log/segments/recovery.js";
 import { DEAD, idOf, logIdOf, LOGS, QUARANTINE, readIdentity } from "../runtime/folder.js";
 
 /** What the user gave cannot be worked with: nothing was done. */

@@ -4,7 +4,7 @@
  * another record to the target, a duplicate.
  */
 import type { Clock } from "../clock.js";
-import { type BlockOrigin, type BlockTime, timeAsNoted } from "./block-record.js";
+import { type BlockOrigin, type BlockTime, timeAsNoted } from "./format/block-record.js";
 
 /** A wall clock that was off by less was right: it merely ran a little fast or slow since. */
 const WRONG_CLOCK_MS = 30_000;

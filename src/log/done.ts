@@ -1,6 +1,6 @@
 /** What all who read a log have confirmed together: only that may be left out, forgotten or deleted. */
-import type { LogConsumer } from "./consumer.js";
-import { type Cursors, isConfirmedBy } from "./cursor.js";
+import type { LogConsumer } from "./consumer/consumer.js";
+import { type Cursors, isConfirmedBy } from "./format/cursor.js";
 import type { Done } from "./tail.js";
 
 /** Confirmed by every consumer, and below the place of each orphan. */

@@ -2,11 +2,11 @@
  * All who read a log: the consumers that are open, and the orphans, which the folder knows and nobody has opened. Where
  * each stands, and what all of them together have done with. What a single one does is `consumer.ts`.
  */
-import { type ConsumerLog, LogConsumer } from "./consumer.js";
-import { type Cursor, type Cursors, movedTo, unconfirmedIn } from "./cursor.js";
+import { type ConsumerLog, LogConsumer } from "./consumer/consumer.js";
+import { type Cursor, type Cursors, movedTo, unconfirmedIn } from "./format/cursor.js";
 import { DoneByAll, SettledByAll } from "./done.js";
-import type { LogReader } from "./reader.js";
-import type { Segment } from "./segment.js";
+import type { LogReader } from "./segments/reader.js";
+import type { Segment } from "./segments/segment.js";
 import type { Done } from "./tail.js";
 
 export class Readership {

@@ -5,12 +5,12 @@
  */
 import type { Clock } from "../clock.js";
 import { isErrno } from "../files.js";
-import { BLOCK_BYTES } from "./block.js";
-import type { Compression } from "./compression.js";
-import { type Cursor, type Cursors, encodeCursorChanges, encodeSnapshot } from "./cursor.js";
+import { BLOCK_BYTES } from "./format/block.js";
+import type { Compression } from "./format/compression.js";
+import { type Cursor, type Cursors, encodeCursorChanges, encodeSnapshot } from "./format/cursor.js";
 import { SettleError, StorageError } from "./errors.js";
-import { BLOCK_KINDS, encodeSegmentHeader } from "./frame.js";
-import type { Recovered } from "./recovery.js";
+import { BLOCK_KINDS, encodeSegmentHeader } from "./format/frame.js";
+import type { Recovered } from "./segments/recovery.js";
 import {
   asIs,
   frameBlocks,
@@ -19,9 +19,9 @@ import {
   packRecords,
   type Segment,
   type SegmentWriter,
-} from "./segment.js";
-import type { SegmentFolder } from "./segment-folder.js";
-import { SettleLateError } from "./settling.js";
+} from "./segments/segment.js";
+import type { SegmentFolder } from "./segments/segment-folder.js";
+import { SettleLateError } from "./consumer/settling.js";
 import type { Tail, TailBlock, TailEntry } from "./tail.js";
 
 export interface StoreOptions {

@@ -5,8 +5,8 @@
  */
 import type { Clock } from "../clock.js";
 import type { Encoded, LogRecord, Routing } from "../record.js";
-import { BLOCK_BYTES, RecordBlock } from "./block.js";
-import type { PackedBlock } from "./segment.js";
+import { BLOCK_BYTES, RecordBlock } from "./format/block.js";
+import type { PackedBlock } from "./segments/segment.js";
 
 /** Ids carry the time of their block: a block is not left open for longer than this. */
 const MAX_BLOCK_AGE_MS = 60_000;

@@ -3,7 +3,7 @@
  * the entry of the pool, do not notice. What all of the pool may hold is `limits.ts`.
  */
 import type { Clock } from "../clock.js";
-import type { LogConsumer } from "../log/consumer.js";
+import type { LogConsumer } from "../log/consumer/consumer.js";
 import type { Log } from "../log/log.js";
 import { ageMs } from "./limits.js";
 import type { FlushSettings } from "./settings.js";

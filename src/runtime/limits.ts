@@ -4,7 +4,7 @@
  * Sizes come from the files themselves; no counter is stored that could be wrong.
  */
 import { type Clock, isPlausibleWall } from "../clock.js";
-import type { BlockOrigin } from "../log/block-record.js";
+import type { BlockOrigin } from "../log/format/block-record.js";
 import type { Log } from "../log/log.js";
 import type { FlushSettings } from "./settings.js";
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { extendedJson } from "../codec.js";
 import { type Files, isErrno } from "../files.js";
 import type { Log } from "../log/log.js";
-import { parseSegmentName } from "../log/frame.js";
+import { parseSegmentName } from "../log/format/frame.js";
 import { type LogRecord, uuidText } from "../record.js";
 import { waitingIn } from "./waiting.js";
 

@@ -3,7 +3,7 @@
  * letters, so that a slow or dead one neither delays the others nor bars the entry.
  */
 import type { DeadLetters } from "../delivery/dead-letters.js";
-import type { LogConsumer } from "../log/consumer.js";
+import type { LogConsumer } from "../log/consumer/consumer.js";
 import type { Routing } from "../record.js";
 import type { Transform, TransformContext } from "../transform.js";
 import { type ExporterStatus, Member, type MemberOptions, settled } from "./member.js";

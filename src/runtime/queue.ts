@@ -4,7 +4,7 @@
  */
 import { decode, encode, plainJson } from "../codec.js";
 import type { DeadLetter } from "../delivery/dead-letters.js";
-import type { LogConsumer } from "../log/consumer.js";
+import type { LogConsumer } from "../log/consumer/consumer.js";
 import type { Flushed, Synced } from "../log/flush.js";
 import { SettleError } from "../log/errors.js";
 import type { Log } from "../log/log.js";

@@ -6,7 +6,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, stat
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { crc32 } from "node:zlib";
-import { BLOCK_HEADER_BYTES, BLOCK_KINDS } from "../../src/log/frame.js";
+import { BLOCK_HEADER_BYTES, BLOCK_KINDS } from "../../src/log/format/frame.js";
 import { packageModules } from "../support/node-red-install.js";
 import { projectFolder } from "../support/servers-cache.js";
 import { tempFolder } from "../support/temp-folder.js";

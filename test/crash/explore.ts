@@ -4,14 +4,14 @@
  * what kind of day it is `scenario.ts`, and what is done to the files by hand `harm.ts`.
  */
 import type { Clock } from "../../src/clock.js";
-import type { LogConsumer } from "../../src/log/consumer.js";
-import type { RecordBlock } from "../../src/log/block.js";
-import { RecordBlock as Block } from "../../src/log/block.js";
+import type { LogConsumer } from "../../src/log/consumer/consumer.js";
+import type { RecordBlock } from "../../src/log/format/block.js";
+import { RecordBlock as Block } from "../../src/log/format/block.js";
 import { isErrno } from "../../src/files.js";
 import { StorageError } from "../../src/log/errors.js";
 import { Log } from "../../src/log/log.js";
-import type { Loss } from "../../src/log/recovery.js";
-import { frameBlocks, packRecords } from "../../src/log/segment.js";
+import type { Loss } from "../../src/log/segments/recovery.js";
+import { frameBlocks, packRecords } from "../../src/log/segments/segment.js";
 import type { Encoded, LogRecord } from "../../src/record.js";
 import { errno, type Random, seededRandom, SimDisk, type Writing } from "../support/sim-disk.js";
 import { type Aftermath, harm, Inventory } from "./harm.js";

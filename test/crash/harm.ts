@@ -2,11 +2,11 @@
  * What someone, or a failing card, does to the files between two lives; and what can be known of it afterwards: which
  * records are still intact (those must be delivered), and whether the loss of the others can be found at all.
  */
-import type { Compression } from "../../src/log/compression.js";
-import { RecordBlock } from "../../src/log/block.js";
-import { decodeSnapshot, type Snapshot } from "../../src/log/cursor.js";
-import { BLOCK_HEADER_BYTES, BLOCK_KINDS, parseSegmentName, SEGMENT_HEADER_BYTES } from "../../src/log/frame.js";
-import { type Segment, SegmentReader } from "../../src/log/segment.js";
+import type { Compression } from "../../src/log/format/compression.js";
+import { RecordBlock } from "../../src/log/format/block.js";
+import { decodeSnapshot, type Snapshot } from "../../src/log/format/cursor.js";
+import { BLOCK_HEADER_BYTES, BLOCK_KINDS, parseSegmentName, SEGMENT_HEADER_BYTES } from "../../src/log/format/frame.js";
+import { type Segment, SegmentReader } from "../../src/log/segments/segment.js";
 import { Inode, type Random, type SimDisk } from "../support/sim-disk.js";
 import type { Harmed } from "./oracle.js";
 

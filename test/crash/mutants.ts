@@ -70,7 +70,7 @@ export const MUTANTS: readonly PlantedFault[] = [
     ),
     edit("store.ts", "  type SegmentWriter,\n", "  SegmentWriter,\n"),
     edit(
-      "segment.ts",
+      "segments/segment.ts",
       "  /** Where the next block will stand. */\n",
       `  static async reopen(segment: Segment, files: Files): Promise<SegmentWriter> {
     const writer = new SegmentWriter(segment, await files.open(segment.path));
@@ -81,7 +81,11 @@ export const MUTANTS: readonly PlantedFault[] = [
 `,
     ),
   ),
-  fault(2, "order-by-base", edit("identified.ts", "a.sequence - b.sequence || a.epoch", "a.base - b.base || a.epoch")),
+  fault(
+    2,
+    "order-by-base",
+    edit("segments/identified.ts", "a.sequence - b.sequence || a.epoch", "a.base - b.base || a.epoch"),
+  ),
   fault(
     3,
     "seal-no-sync",
@@ -93,7 +97,11 @@ export const MUTANTS: readonly PlantedFault[] = [
   ),
   on(
     "failing disk",
-    fault(4, "create-on-dirty-dir", edit("segment-folder.ts", "      if (this.#isDirty) await this.sync();\n", "")),
+    fault(
+      4,
+      "create-on-dirty-dir",
+      edit("segments/segment-folder.ts", "      if (this.#isDirty) await this.sync();\n", ""),
+    ),
   ),
   fault(5, "no-dirsync", edit("store.ts", "      if (this.#folder.isDirty) await this.#folder.sync();\n", "")),
   on(
@@ -128,7 +136,7 @@ export const MUTANTS: readonly PlantedFault[] = [
       8,
       "short-is-ok",
       edit(
-        "segment.ts",
+        "segments/segment.ts",
         "this.#unfinished = bytes === this.#unfinished!.length ? undefined : this.#unfinished!.subarray(bytes);",
         "this.#unfinished = undefined;",
       ),
@@ -140,7 +148,7 @@ export const MUTANTS: readonly PlantedFault[] = [
       8,
       "overwrite-short",
       edit(
-        "segment.ts",
+        "segments/segment.ts",
         "    await this.finish();\n",
         "    try {\n      await this.finish();\n    } catch (error) {\n      this.#position = this.#wholeEnd;\n      this.#unfinished = undefined;\n      throw error;\n    }\n",
       ),
@@ -219,17 +227,21 @@ export const MUTANTS: readonly PlantedFault[] = [
     10,
     "contiguous",
     edit(
-      "consumer.ts",
+      "consumer/consumer.ts",
       "const { coversFrom, offset } = record as BlockRecord;",
       "const { offset } = record as BlockRecord;\n      const coversFrom = offset;",
     ),
-    edit("consumer.ts", "    if (this.#progress.isAllConfirmed(from, to)) return;\n", "    if (to > 0) return;\n"),
+    edit(
+      "consumer/consumer.ts",
+      "    if (this.#progress.isAllConfirmed(from, to)) return;\n",
+      "    if (to > 0) return;\n",
+    ),
   ),
   fault(
     10,
     "no-ranges",
     edit(
-      "cursor.ts",
+      "format/cursor.ts",
       "    writeRanges(writer, cursor.ranges, cursor.offset);",
       "    writeRanges(writer, [], cursor.offset);",
     ),
@@ -238,17 +250,17 @@ export const MUTANTS: readonly PlantedFault[] = [
     10,
     "max-confirmed",
     edit(
-      "progress.ts",
+      "consumer/progress.ts",
       "return { offset: this.#cursor, ranges: [...this.#confirmed], state: this.#state };",
       "return { offset: [...this.#confirmed].at(-1)?.to ?? this.#cursor, ranges: [], state: this.#state };",
     ),
   ),
-  on("forged", fault(11, "no-salt", edit("frame.ts", "  return crc32(bytes);", "  return 0;"))),
+  on("forged", fault(11, "no-salt", edit("format/frame.ts", "  return crc32(bytes);", "  return 0;"))),
   fault(
     11,
     "no-body-crc",
     edit(
-      "segment.ts",
+      "segments/segment.ts",
       "stored.length === header.storedLength && crc32(stored) === header.bodyCrc",
       "stored.length === header.storedLength",
     ),
@@ -256,7 +268,7 @@ export const MUTANTS: readonly PlantedFault[] = [
   fault(
     11,
     "header-needed",
-    edit("recovery.ts", "header?.logId.equals(logId) === false", "header?.logId.equals(logId) !== true"),
+    edit("segments/recovery.ts", "header?.logId.equals(logId) === false", "header?.logId.equals(logId) !== true"),
   ),
 
   // ---- opening
@@ -264,7 +276,7 @@ export const MUTANTS: readonly PlantedFault[] = [
     13,
     "newest-only",
     edit(
-      "scan.ts",
+      "segments/scan.ts",
       "    if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;",
       "    break;",
     ),
@@ -273,7 +285,7 @@ export const MUTANTS: readonly PlantedFault[] = [
     13,
     "stop-at-snapshot",
     edit(
-      "scan.ts",
+      "segments/scan.ts",
       "    if (found.snapshot !== undefined && (!found.snapshot.carries || isProven)) break;",
       "    if (found.snapshot !== undefined) break;",
     ),
@@ -281,19 +293,23 @@ export const MUTANTS: readonly PlantedFault[] = [
   fault(
     14,
     "stop-at-bad",
-    edit("segment.ts", "      const found = nextMagic(bytes, 0);\n      if (found >= 0) return at + found;\n", ""),
+    edit(
+      "segments/segment.ts",
+      "      const found = nextMagic(bytes, 0);\n      if (found >= 0) return at + found;\n",
+      "",
+    ),
   ),
   fault(
     15,
     "next-from-records",
     edit(
-      "recovery.ts",
+      "segments/recovery.ts",
       "found.records.length > 0 ? segment.end : 0, snapshot?.nextOffset ?? 0);",
       "found.records.length > 0 ? segment.end : 0);",
     ),
-    edit("recovery.ts", "  for (const { base } of segments) nextOffset = Math.max(nextOffset, base);\n", ""),
+    edit("segments/recovery.ts", "  for (const { base } of segments) nextOffset = Math.max(nextOffset, base);\n", ""),
     edit(
-      "recovery.ts",
+      "segments/recovery.ts",
       "  for (const { offset, ranges } of cursors.values()) nextOffset = Math.max(nextOffset, offset, ranges.at(-1)?.to ?? 0);\n",
       "",
     ),
@@ -302,7 +318,7 @@ export const MUTANTS: readonly PlantedFault[] = [
     16,
     "no-redo",
     edit(
-      "recovery.ts",
+      "segments/recovery.ts",
       "const carried = await collectCarried(",
       "const carried: RecordBlock[] = [];\n  await collectCarried(",
     ),
@@ -340,8 +356,12 @@ export const MUTANTS: readonly PlantedFault[] = [
     fault(
       17,
       "no-settle",
-      edit("segment-folder.ts", "life before has left. */\n  #isDirty = true;", "*/\n  #isDirty = false;"),
-      edit("segment-folder.ts", "names is durable. */\n  #namesSettled = false;", "*/\n  #namesSettled = true;"),
+      edit("segments/segment-folder.ts", "life before has left. */\n  #isDirty = true;", "*/\n  #isDirty = false;"),
+      edit(
+        "segments/segment-folder.ts",
+        "names is durable. */\n  #namesSettled = false;",
+        "*/\n  #namesSettled = true;",
+      ),
     ),
   ),
   on(
@@ -350,7 +370,7 @@ export const MUTANTS: readonly PlantedFault[] = [
       18,
       "unknown-at-present",
       edit(
-        "recovery.ts",
+        "segments/recovery.ts",
         "const newcomerOffset = newcomer(scans, segments, hasSnapshot, nextOffset);",
         "const newcomerOffset = nextOffset;",
       ),
@@ -360,7 +380,7 @@ export const MUTANTS: readonly PlantedFault[] = [
     18,
     "new-at-oldest",
     edit(
-      "recovery.ts",
+      "segments/recovery.ts",
       "const newcomerOffset = newcomer(scans, segments, hasSnapshot, nextOffset);",
       "const newcomerOffset = segments[0]?.base ?? nextOffset;",
     ),
@@ -371,7 +391,7 @@ export const MUTANTS: readonly PlantedFault[] = [
       19,
       "cut-by-name",
       edit(
-        "segment-folder.ts",
+        "segments/segment-folder.ts",
         "return new LogReader(this,",
         `const folder = this;
     const list: SegmentList = {
@@ -400,7 +420,7 @@ export const MUTANTS: readonly PlantedFault[] = [
       20,
       "end-by-name",
       edit(
-        "segment-folder.ts",
+        "segments/segment-folder.ts",
         "    const alive = this.#segments.findIndex((segment) => this.endOf(segment) > lowest);",
         "    const alive = this.#segments.findIndex((segment, i) => (this.#segments[i + 1]?.base ?? this.endOf(segment)) > lowest);",
       ),
@@ -476,7 +496,7 @@ export const MUTANTS: readonly PlantedFault[] = [
   fault(
     24,
     "base-next",
-    edit("segment-folder.ts", "const base = Math.min(first, this.#writtenEnd(next));", "const base = next;"),
+    edit("segments/segment-folder.ts", "const base = Math.min(first, this.#writtenEnd(next));", "const base = next;"),
   ),
 
   // ---- reporting
@@ -484,17 +504,17 @@ export const MUTANTS: readonly PlantedFault[] = [
     25,
     "all-bad-is-loss",
     edit(
-      "recovery.ts",
+      "segments/recovery.ts",
       "const bytes = Math.min(range.to, segment.provenLength) - range.from;",
       "const bytes = range.to - range.from;",
     ),
   ),
-  fault(25, "older-is-proven", edit("damage.ts", "told?.provenLength ?? 0;", "this.#segment.size;")),
+  fault(25, "older-is-proven", edit("segments/damage.ts", "told?.provenLength ?? 0;", "this.#segment.size;")),
   fault(
     25,
     "gap-by-base",
     edit(
-      "recovery.ts",
+      "segments/recovery.ts",
       "if (sequence > expected && needsBelow(base)) losses",
       "if (base > lowest && needsBelow(base)) losses",
     ),
@@ -503,7 +523,7 @@ export const MUTANTS: readonly PlantedFault[] = [
     25,
     "loss-untold",
     edit(
-      "recovery.ts",
+      "segments/recovery.ts",
       "losses: lossesOf(scans, segments, cursors, hasSnapshot).filter(",
       "losses: ([] as Loss[]).filter(",
     ),
@@ -511,13 +531,13 @@ export const MUTANTS: readonly PlantedFault[] = [
   fault(
     25,
     "loss-read-untold",
-    edit("damage.ts", "await this.#onDamage({ from, to: damageTo });", "void this.#onDamage;"),
+    edit("segments/damage.ts", "await this.#onDamage({ from, to: damageTo });", "void this.#onDamage;"),
   ),
   fault(
     25,
     "cut-short-untold",
     edit(
-      "damage.ts",
+      "segments/damage.ts",
       "const missing = isEnd ? [{ from: segment.size, to: Number.POSITIVE_INFINITY }] : [];",
       "const missing: Range[] = [];",
     ),
@@ -526,7 +546,11 @@ export const MUTANTS: readonly PlantedFault[] = [
   // ---- what holds at any time
   on(
     "settling",
-    fault(26, "unsettled-cursor", edit("progress.ts", "if (this.settle === undefined && isBehind)", "if (isBehind)")),
+    fault(
+      26,
+      "unsettled-cursor",
+      edit("consumer/progress.ts", "if (this.settle === undefined && isBehind)", "if (isBehind)"),
+    ),
   ),
   on(
     "failing disk",
@@ -534,7 +558,7 @@ export const MUTANTS: readonly PlantedFault[] = [
       27,
       "carried-end-by-base",
       edit(
-        "segment-folder.ts",
+        "segments/segment-folder.ts",
         "this.#segments.find(({ carries }, i) => i > index && !carries)",
         "this.#segments[index + 1]",
       ),
@@ -546,7 +570,11 @@ export const MUTANTS: readonly PlantedFault[] = [
     fault(
       32,
       "old-hides-new",
-      edit("recovery.ts", "if (own === UNKNOWN_GENERATION || own === generation)", "if (own >= UNKNOWN_GENERATION)"),
+      edit(
+        "segments/recovery.ts",
+        "if (own === UNKNOWN_GENERATION || own === generation)",
+        "if (own >= UNKNOWN_GENERATION)",
+      ),
     ),
   ),
   on(
@@ -577,6 +605,6 @@ export const MUTANTS: readonly PlantedFault[] = [
   fault(
     29,
     "handles-kept",
-    edit("reader.ts", "    for (const stream of streams) await stream.close();\n", "    void streams;\n"),
+    edit("segments/reader.ts", "    for (const stream of streams) await stream.close();\n", "    void streams;\n"),
   ),
 ];

@@ -3,8 +3,8 @@
  * of these.
  */
 import { deflateRawSync, inflateRawSync } from "node:zlib";
-import { BytesError } from "../../src/log/bytes.js";
-import type { Compression } from "../../src/log/compression.js";
+import { BytesError } from "../../src/log/format/bytes.js";
+import type { Compression } from "../../src/log/format/compression.js";
 import type { Call } from "../support/sim-disk.js";
 
 export interface Scenario {

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { Delivery } from "../../src/delivery/loop.js";
-import { deflateCompression } from "../../src/log/compression.js";
+import { deflateCompression } from "../../src/log/format/compression.js";
 import { Log } from "../../src/log/log.js";
 import { TargetUnavailableError } from "../../src/targets/target.js";
 import type { Answer, Outcome } from "../../src/targets/target.js";

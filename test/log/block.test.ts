@@ -3,11 +3,18 @@ import { setImmediate } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
-import { deflateCompression } from "../../src/log/compression.js";
-import { RecordBlock } from "../../src/log/block.js";
-import { ByteReader, BytesError, ByteWriter } from "../../src/log/bytes.js";
-import { asIs, frameBlocks, packRecords, type Segment, SegmentReader, unpackRecords } from "../../src/log/segment.js";
-import { SEGMENT_HEADER_BYTES } from "../../src/log/frame.js";
+import { deflateCompression } from "../../src/log/format/compression.js";
+import { RecordBlock } from "../../src/log/format/block.js";
+import { ByteReader, BytesError, ByteWriter } from "../../src/log/format/bytes.js";
+import {
+  asIs,
+  frameBlocks,
+  packRecords,
+  type Segment,
+  SegmentReader,
+  unpackRecords,
+} from "../../src/log/segments/segment.js";
+import { SEGMENT_HEADER_BYTES } from "../../src/log/format/frame.js";
 import { SimDisk } from "../support/sim-disk.js";
 import { record } from "./arbitraries.js";
 

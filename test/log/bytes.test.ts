@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { ByteReader, BytesError, ByteWriter } from "../../src/log/bytes.js";
+import { ByteReader, BytesError, ByteWriter } from "../../src/log/format/bytes.js";
 
 describe("numbers and bytes of a body", () => {
   it("come back as they were written, up to the largest safe integer", () => {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { systemClock } from "../../src/clock.js";
 import { type Files, systemFiles } from "../../src/files.js";
-import { deflateCompression } from "../../src/log/compression.js";
+import { deflateCompression } from "../../src/log/format/compression.js";
 import { Log } from "../../src/log/log.js";
 import { tempFolder } from "../support/temp-folder.js";
 

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import zlib, { deflateRawSync, inflateRawSync } from "node:zlib";
 import fc from "fast-check";
-import { BytesError } from "../../src/log/bytes.js";
-import { deflateCompression } from "../../src/log/compression.js";
+import { BytesError } from "../../src/log/format/bytes.js";
+import { deflateCompression } from "../../src/log/format/compression.js";
 
 const body = fc
   .tuple(fc.uint8Array({ minLength: 1, maxLength: 300 }), fc.integer({ min: 1, max: 3_000 }))

@@ -1,7 +1,7 @@
 /** A consumer of a real log, on a simulated disk, beside a plain model of what it should give. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { LogConsumer } from "../../src/log/consumer.js";
+import type { LogConsumer } from "../../src/log/consumer/consumer.js";
 import type { Log } from "../../src/log/log.js";
 import type { LogRecord } from "../../src/record.js";
 import { SimDisk } from "../support/sim-disk.js";

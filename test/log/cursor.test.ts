@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { record } from "./arbitraries.js";
-import { BytesError } from "../../src/log/bytes.js";
+import { BytesError } from "../../src/log/format/bytes.js";
 import {
   type Cursor,
   decodeCursorChanges,
@@ -11,8 +11,8 @@ import {
   isConfirmedBy,
   movedTo,
   type Snapshot,
-} from "../../src/log/cursor.js";
-import type { Range } from "../../src/log/ranges.js";
+} from "../../src/log/format/cursor.js";
+import type { Range } from "../../src/log/format/ranges.js";
 
 /** Ranges above a start, from the lengths of gaps and ranges. */
 function rangesAfter(start: number, steps: readonly (readonly [number, number])[]): Range[] {

@@ -1,7 +1,7 @@
 /** What a log writes of records whose target has them, but has not made them durable yet. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import type { Compression } from "../../src/log/compression.js";
+import type { Compression } from "../../src/log/format/compression.js";
 import { Log } from "../../src/log/log.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { SimDisk } from "../support/sim-disk.js";

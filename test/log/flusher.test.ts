@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type FlushPolicy, type Flushed, Flusher } from "../../src/log/flush.js";
 import { SettleError } from "../../src/log/errors.js";
 import type { Log } from "../../src/log/log.js";
-import { oneSyncAtATime } from "../../src/log/one-sync.js";
+import { oneSyncAtATime } from "../../src/log/segments/one-sync.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { SlowDisk } from "../support/store-rig.js";
 import { errno } from "../support/sim-disk.js";

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { appendFileSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemFiles } from "../../src/files.js";
-import { BLOCK_KINDS, FLAG_DEFLATED, parseSegmentName } from "../../src/log/frame.js";
+import { BLOCK_KINDS, FLAG_DEFLATED, parseSegmentName } from "../../src/log/format/frame.js";
 import type { Log } from "../../src/log/log.js";
-import type { Loss } from "../../src/log/recovery.js";
-import { frameBlocks } from "../../src/log/segment.js";
-import { deflateCompression } from "../../src/log/compression.js";
+import type { Loss } from "../../src/log/segments/recovery.js";
+import { frameBlocks } from "../../src/log/segments/segment.js";
+import { deflateCompression } from "../../src/log/format/compression.js";
 import { tempFolder } from "../support/temp-folder.js";
 import { openLog } from "./open-log.js";
 

@@ -12,7 +12,7 @@ import {
   parseSegmentName,
   SEGMENT_HEADER_BYTES,
   segmentFileName,
-} from "../../src/log/frame.js";
+} from "../../src/log/format/frame.js";
 
 const uint48 = fc.maxSafeNat().map((n) => n % 2 ** 48);
 const uint32 = fc.nat({ max: 2 ** 32 - 1 });

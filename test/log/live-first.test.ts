@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import fc from "fast-check";
-import { MAX_CONFIRMED_RANGES } from "../../src/log/consumer.js";
+import { MAX_CONFIRMED_RANGES } from "../../src/log/consumer/consumer.js";
 import { Log } from "../../src/log/log.js";
 import type { LogRecord } from "../../src/record.js";
 import { FakeClock } from "../support/fake-clock.js";

@@ -4,9 +4,9 @@ import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from
 import { basename, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { systemFiles } from "../../src/files.js";
-import { deflateCompression } from "../../src/log/compression.js";
+import { deflateCompression } from "../../src/log/format/compression.js";
 import type { Log, LogOptions } from "../../src/log/log.js";
-import { NewerFormatError } from "../../src/log/recovery.js";
+import { NewerFormatError } from "../../src/log/segments/recovery.js";
 import { tempFolder } from "../support/temp-folder.js";
 import { openLog } from "./open-log.js";
 

@@ -1,6 +1,6 @@
 /** Opens a log for a test: one consumer, no compression, a clock that stands still. */
 import type { Files } from "../../src/files.js";
-import type { Compression } from "../../src/log/compression.js";
+import type { Compression } from "../../src/log/format/compression.js";
 import { Log, type LogOptions } from "../../src/log/log.js";
 import { FakeClock, seededRandom } from "../support/fake-clock.js";
 

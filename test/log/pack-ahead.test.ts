@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemFiles } from "../../src/files.js";
-import { BLOCK_BYTES } from "../../src/log/block.js";
+import { BLOCK_BYTES } from "../../src/log/format/block.js";
 import type { Log } from "../../src/log/log.js";
 import { tempFolder } from "../support/temp-folder.js";
 import { openLog } from "./open-log.js";

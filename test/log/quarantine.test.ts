@@ -1,7 +1,7 @@
 /** Copies of bytes that could not be read. */
 import assert from "node:assert/strict";
-import { quarantine } from "../../src/log/quarantine.js";
-import type { Loss } from "../../src/log/recovery.js";
+import { quarantine } from "../../src/log/segments/quarantine.js";
+import type { Loss } from "../../src/log/segments/recovery.js";
 import { SimDisk } from "../support/sim-disk.js";
 
 const SEGMENT = "/q/logs/a/1.seg";

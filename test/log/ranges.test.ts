@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { RangeSet } from "../../src/log/ranges.js";
+import { RangeSet } from "../../src/log/format/ranges.js";
 
 const MOST = 40;
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { systemFiles } from "../../src/files.js";
-import type { Loss } from "../../src/log/recovery.js";
+import type { Loss } from "../../src/log/segments/recovery.js";
 import { tempFolder } from "../support/temp-folder.js";
 import { openLog } from "./open-log.js";
 

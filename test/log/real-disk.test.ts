@@ -5,7 +5,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.js";
 import { systemFiles } from "../../src/files.js";
-import { deflateCompression } from "../../src/log/compression.js";
+import { deflateCompression } from "../../src/log/format/compression.js";
 import { type FlushPolicy, type Flushed, Flusher } from "../../src/log/flush.js";
 import { Log } from "../../src/log/log.js";
 import { FaultyDisk, whyNoFaultyDisk } from "../support/faulty-disk.js";

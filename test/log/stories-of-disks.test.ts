@@ -1,7 +1,7 @@
 /** More of what has gone wrong in other queues: bad disks, files and moves from one place to another. See `stories.test.ts`. */
 import assert from "node:assert/strict";
 import { crc32 } from "node:zlib";
-import { BLOCK_HEADER_BYTES } from "../../src/log/frame.js";
+import { BLOCK_HEADER_BYTES } from "../../src/log/format/frame.js";
 import { type FlushPolicy, Flusher } from "../../src/log/flush.js";
 import type { Log, LogOptions } from "../../src/log/log.js";
 import { adoptOrphan } from "../../src/runtime/orphans.js";

@@ -1,7 +1,7 @@
 /** How late a record may be written, whatever else the flusher waits for. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import type { Compression } from "../../src/log/compression.js";
+import type { Compression } from "../../src/log/format/compression.js";
 import { type FlushPolicy, type Flushed, Flusher } from "../../src/log/flush.js";
 import { Log } from "../../src/log/log.js";
 import { FakeClock } from "../support/fake-clock.js";

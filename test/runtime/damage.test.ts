@@ -17,7 +17,7 @@ import { crc32 } from "node:zlib";
 import fse from "fs-extra";
 import { decode } from "../../src/codec.js";
 import { type Files, systemFiles } from "../../src/files.js";
-import { NewerFormatError } from "../../src/log/recovery.js";
+import { NewerFormatError } from "../../src/log/segments/recovery.js";
 import { Runtime, type RuntimeEvent } from "../../src/runtime/runtime.js";
 import { DEFAULT_FLUSH } from "../../src/runtime/settings.js";
 import { FileTarget } from "../../src/targets/file/target.js";

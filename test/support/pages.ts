@@ -1,6 +1,6 @@
 /** Records as the log holds them: many in a page, so that a target that treats neighbours as one piece has some. */
-import type { ReadPosition } from "../../src/log/block.js";
-import { RecordBlock } from "../../src/log/block.js";
+import type { ReadPosition } from "../../src/log/format/block.js";
+import { RecordBlock } from "../../src/log/format/block.js";
 import type { Encoded, LogRecord, Routing } from "../../src/record.js";
 
 /** Small, so that a test has several. */

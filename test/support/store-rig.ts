@@ -3,7 +3,7 @@
  * script: everything between a sender and the disk, in no time.
  */
 import type { Files, OpenFile } from "../../src/files.js";
-import type { Compression } from "../../src/log/compression.js";
+import type { Compression } from "../../src/log/format/compression.js";
 import type { Routing } from "../../src/record.js";
 import { Exporter, type ExporterOptions } from "../../src/runtime/exporter.js";
 import { LogStore, type StoreEvent } from "../../src/runtime/log-store.js";

@@ -7,7 +7,7 @@ import { encode, jsonText, plainJson } from "../../../src/codec.js";
 import type { Log } from "../../../src/log/log.js";
 import type { LogRecord } from "../../../src/record.js";
 import { FileTarget } from "../../../src/targets/file/target.js";
-import { deflateCompression } from "../../../src/log/compression.js";
+import { deflateCompression } from "../../../src/log/format/compression.js";
 import { openLog } from "../../log/open-log.js";
 import { SimDisk } from "../../support/sim-disk.js";
 import { tempFolder } from "../../support/temp-folder.js";

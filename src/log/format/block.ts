@@ -6,7 +6,7 @@
  * ms since the record before, route, codec, length), the page: their payloads, each with a line feed behind it. About 6
  * bytes beside a payload. Neighbours are JSON lines as they lie there: whoever writes such lines copies them in one piece.
  */
-import type { CodecTag, Routing } from "../record.js";
+import type { CodecTag, Routing } from "../../record.js";
 import { type BlockOrigin, type BlockPage, BlockRecord, type BlockTime, timeAsNoted } from "./block-record.js";
 import { ByteReader, BytesError, ByteWriter, writeVarint } from "./bytes.js";
 import { NO_ROUTING, Routes } from "./routes.js";

@@ -1,5 +1,5 @@
-import type { TakeLimits } from "../record-source.js";
-import type { LogRecord } from "../record.js";
+import type { TakeLimits } from "../../record-source.js";
+import type { LogRecord } from "../../record.js";
 
 /** The records of one `take`, within its limits. */
 export class TakenBatch {

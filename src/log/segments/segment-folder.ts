@@ -3,12 +3,12 @@
  * is known to be durable. When that happens, and what stands in them, is `store.ts`.
  */
 import { dirname } from "node:path";
-import { type Files, isErrno } from "../files.js";
-import type { Compression } from "./compression.js";
-import type { Predecessor } from "./cursor.js";
-import { StorageError } from "./errors.js";
-import { segmentFileName, type SegmentName, UNKNOWN_GENERATION } from "./frame.js";
-import type { Range } from "./ranges.js";
+import { type Files, isErrno } from "../../files.js";
+import type { Compression } from "../format/compression.js";
+import type { Predecessor } from "../format/cursor.js";
+import { StorageError } from "../errors.js";
+import { segmentFileName, type SegmentName, UNKNOWN_GENERATION } from "../format/frame.js";
+import type { Range } from "../format/ranges.js";
 import { LogReader, type SegmentList } from "./reader.js";
 import type { Loss, Recovered } from "./recovery.js";
 import { type Segment, SegmentWriter } from "./segment.js";

@@ -5,12 +5,12 @@
  * of the smaller part is taken over behind the newest record, under new offsets and with the ids it has, written with
  * the others, and only then are these files removed. What comes twice by that has the same id.
  */
-import type { Files } from "../files.js";
-import type { RecordBlock } from "./block.js";
-import type { Compression } from "./compression.js";
-import { type Cursor, type Cursors, isConfirmedBy } from "./cursor.js";
-import { type SegmentHeader, UNKNOWN_GENERATION } from "./frame.js";
-import { RangeSet } from "./ranges.js";
+import type { Files } from "../../files.js";
+import type { RecordBlock } from "../format/block.js";
+import type { Compression } from "../format/compression.js";
+import { type Cursor, type Cursors, isConfirmedBy } from "../format/cursor.js";
+import { type SegmentHeader, UNKNOWN_GENERATION } from "../format/frame.js";
+import { RangeSet } from "../format/ranges.js";
 import { cursorsIn, recordsIn, inOrder, scan, scanNewest } from "./scan.js";
 import type { Segment } from "./segment.js";
 

@@ -2,7 +2,7 @@
  * Records that one reader has read and left lying, since their destination waits: they are taken first when it does not
  * any more. Each is held in memory, so there may not be many of them.
  */
-import type { BlockRecord } from "./block-record.js";
+import type { BlockRecord } from "../format/block-record.js";
 import type { TakenBatch } from "./taken-batch.js";
 
 /** How far a reader looks past records whose destination waits. */

@@ -3,7 +3,7 @@
  * for as long as it likes, and nobody else may wait for that. The call is left to end by itself, and no other is begun
  * beside it.
  */
-import type { Clock } from "../clock.js";
+import type { Clock } from "../../clock.js";
 
 /**
  * A card that collects its garbage takes a second or two; Node-RED gives a close 15 s, of which the delivery may have

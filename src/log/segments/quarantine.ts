@@ -3,7 +3,7 @@
  * something of them. Bounded, and never in the way of the queue.
  */
 import { basename, join } from "node:path";
-import type { Files } from "../files.js";
+import type { Files } from "../../files.js";
 import type { Loss } from "./recovery.js";
 
 /** All copies of one queue together. A disk that rots does not get to fill itself with what is left. */

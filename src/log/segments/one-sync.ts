@@ -2,7 +2,7 @@
  * Lets no two fdatasyncs of a runtime run at the same time, whoever asks for them: a round, a file that is full, a close.
  * Each of them occupies a thread of libuv for as long as the disk takes, and there are four for everyone.
  */
-import type { Files, OpenFile } from "../files.js";
+import type { Files, OpenFile } from "../../files.js";
 
 export function oneSyncAtATime(files: Files): Files {
   let last: Promise<unknown> = Promise.resolve();

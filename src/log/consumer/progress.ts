@@ -2,8 +2,8 @@
  * How far one reader of a log is: what is confirmed, and what of that its target has made durable, which is all that may
  * be written down.
  */
-import type { Cursor } from "./cursor.js";
-import { RangeSet } from "./ranges.js";
+import type { Cursor } from "../format/cursor.js";
+import { RangeSet } from "../format/ranges.js";
 import { SettleLateError } from "./settling.js";
 
 export class Progress {

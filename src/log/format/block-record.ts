@@ -1,6 +1,6 @@
 /** A record of a block, as whoever reads it holds it. Blocks are `block.ts`. */
-import type { CodecTag, LogRecord, Offset, Routing } from "../record.js";
-import { idAt } from "../uuid.js";
+import type { CodecTag, LogRecord, Offset, Routing } from "../../record.js";
+import { idAt } from "../../uuid.js";
 
 /** What all records of a block have in common. */
 export interface BlockOrigin {

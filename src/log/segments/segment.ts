@@ -3,10 +3,10 @@
  * Which segments there are is `segment-folder.ts`; when one is begun or deleted, `store.ts`.
  */
 import { crc32 } from "node:zlib";
-import type { Files, OpenFile } from "../files.js";
-import { RecordBlock } from "./block.js";
-import { BytesError } from "./bytes.js";
-import type { Compression } from "./compression.js";
+import type { Files, OpenFile } from "../../files.js";
+import { RecordBlock } from "../format/block.js";
+import { BytesError } from "../format/bytes.js";
+import type { Compression } from "../format/compression.js";
 import {
   BLOCK_HEADER_BYTES,
   BLOCK_KINDS,
@@ -19,8 +19,8 @@ import {
   nextMagic,
   SEGMENT_HEADER_BYTES,
   type SegmentName,
-} from "./frame.js";
-import type { Range } from "./ranges.js";
+} from "../format/frame.js";
+import type { Range } from "../format/ranges.js";
 
 /** A segment as the log keeps it in mind. */
 export interface Segment extends SegmentName {

@@ -2,14 +2,14 @@
  * Which files of a folder are of the log, and in what order, by what their headers say. What follows from the files is
  * `recovery.ts`.
  */
-import type { Files } from "../files.js";
+import type { Files } from "../../files.js";
 import {
   decodeSegmentHeader,
   SEGMENT_HEADER_BYTES,
   segmentFileName,
   type SegmentHeader,
   type SegmentName,
-} from "./frame.js";
+} from "../format/frame.js";
 
 /** A file by its name. */
 export interface Listed extends SegmentName {

@@ -2,15 +2,15 @@
  * Reads records from the segments of a log in order of offset. Segments overlap when one repeats what another could not
  * prove; where one of them is damaged the other may still have the record, so neighbours are merged, block by block.
  */
-import type { Files } from "../files.js";
-import type { RecordBlock } from "./block.js";
-import { BytesError } from "./bytes.js";
-import type { Compression } from "./compression.js";
-import { decodeSnapshot, type Predecessor, type Snapshot } from "./cursor.js";
+import type { Files } from "../../files.js";
+import type { RecordBlock } from "../format/block.js";
+import { BytesError } from "../format/bytes.js";
+import type { Compression } from "../format/compression.js";
+import { decodeSnapshot, type Predecessor, type Snapshot } from "../format/cursor.js";
 import { DamageWatch } from "./damage.js";
-import { BLOCK_HEADER_BYTES, BLOCK_KINDS } from "./frame.js";
-import type { BlockSource } from "./consumer.js";
-import type { Range } from "./ranges.js";
+import { BLOCK_HEADER_BYTES, BLOCK_KINDS } from "../format/frame.js";
+import type { BlockSource } from "../consumer/consumer.js";
+import type { Range } from "../format/ranges.js";
 import { type FoundBlock, type Segment, SegmentReader, unpackRecords } from "./segment.js";
 
 /** The segments to read from, as they are now. */

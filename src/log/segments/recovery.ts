@@ -3,13 +3,13 @@
  * doing it twice gives the same. Never throws over what it finds, whatever was torn, damaged, deleted or copied in;
  * only a newer format is refused, untouched.
  */
-import type { Files } from "../files.js";
-import type { RecordBlock } from "./block.js";
-import type { Compression } from "./compression.js";
-import { type Cursor, type Cursors, isConfirmedBy } from "./cursor.js";
-import { FORMAT_VERSION, parseSegmentName, UNKNOWN_GENERATION } from "./frame.js";
+import type { Files } from "../../files.js";
+import type { RecordBlock } from "../format/block.js";
+import type { Compression } from "../format/compression.js";
+import { type Cursor, type Cursors, isConfirmedBy } from "../format/cursor.js";
+import { FORMAT_VERSION, parseSegmentName, UNKNOWN_GENERATION } from "../format/frame.js";
 import { type Identified, identified, type Listed, ownerOf, withHeaders } from "./identified.js";
-import { RangeSet } from "./ranges.js";
+import { RangeSet } from "../format/ranges.js";
 import { mainGeneration, type Restored, takeBack } from "./restored.js";
 import { cursorsIn, recordsIn, inOrder, type Scan, scanNewest, toldOf } from "./scan.js";
 import type { Segment } from "./segment.js";

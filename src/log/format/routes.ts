@@ -2,7 +2,7 @@
  * The routes of a block: each routing that its records have, once, under the number that the records name. Most blocks
  * have one, and where each record has its own they may be most of the block.
  */
-import type { Routing } from "../record.js";
+import type { Routing } from "../../record.js";
 import { type ByteReader, BytesError, type ByteWriter } from "./bytes.js";
 
 /** Of a record that names nothing. */

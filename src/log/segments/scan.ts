@@ -2,13 +2,13 @@
  * Reading segments as a whole, for those who have to judge what stands in them: what a life finds when it begins, and
  * what somebody has brought back.
  */
-import type { Files } from "../files.js";
-import type { RecordBlock } from "./block.js";
-import { BytesError } from "./bytes.js";
-import type { Compression } from "./compression.js";
-import { type Cursor, decodeCursorChanges, decodeSnapshot, type Predecessor, type Snapshot } from "./cursor.js";
-import { BLOCK_HEADER_BYTES, BLOCK_KINDS, SEGMENT_HEADER_BYTES } from "./frame.js";
-import type { Range } from "./ranges.js";
+import type { Files } from "../../files.js";
+import type { RecordBlock } from "../format/block.js";
+import { BytesError } from "../format/bytes.js";
+import type { Compression } from "../format/compression.js";
+import { type Cursor, decodeCursorChanges, decodeSnapshot, type Predecessor, type Snapshot } from "../format/cursor.js";
+import { BLOCK_HEADER_BYTES, BLOCK_KINDS, SEGMENT_HEADER_BYTES } from "../format/frame.js";
+import type { Range } from "../format/ranges.js";
 import { type FoundBlock, type Segment, SegmentReader, unpackRecords } from "./segment.js";
 
 export interface Scan {

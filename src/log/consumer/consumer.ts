@@ -2,15 +2,15 @@
  * One reader of a log: hands out records in order, remembers what is taken and what is confirmed, and says how far it
  * is. Where records come from (memory, then disk) is asked of the log; writing cursors down is the log's business too.
  */
-import type { Backlog, RecordSource, TakeLimits } from "../record-source.js";
-import type { LogRecord, Offset, Routing } from "../record.js";
-import type { ReadPosition, RecordBlock } from "./block.js";
-import type { BlockOrigin, BlockRecord, BlockTime } from "./block-record.js";
+import type { Backlog, RecordSource, TakeLimits } from "../../record-source.js";
+import type { LogRecord, Offset, Routing } from "../../record.js";
+import type { ReadPosition, RecordBlock } from "../format/block.js";
+import type { BlockOrigin, BlockRecord, BlockTime } from "../format/block-record.js";
 import { Ages } from "./ages.js";
-import type { Cursor } from "./cursor.js";
+import type { Cursor } from "../format/cursor.js";
 import { PassedOver } from "./passed-over.js";
 import { Progress } from "./progress.js";
-import { RangeSet } from "./ranges.js";
+import { RangeSet } from "../format/ranges.js";
 import { TakenBatch } from "./taken-batch.js";
 
 /**

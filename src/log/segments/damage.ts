@@ -2,9 +2,9 @@
  * Bad bytes met while reading a segment: which of them had been safe, and are a loss to tell of, and which are only
  * what a crash had torn. What was safe is known by the blocks behind them, and by the file that came next.
  */
-import type { Predecessor } from "./cursor.js";
-import { BLOCK_KINDS, type BlockHeader } from "./frame.js";
-import { type Range, RangeSet } from "./ranges.js";
+import type { Predecessor } from "../format/cursor.js";
+import { BLOCK_KINDS, type BlockHeader } from "../format/frame.js";
+import { type Range, RangeSet } from "../format/ranges.js";
 import type { Segment } from "./segment.js";
 
 export interface ProofSources {
