@@ -395,9 +395,17 @@ export class Log {
     return running;
   }
 
+  /**
+   * A target that has hung through a close still stores its place when it goes on: by then the folder may be somebody
+   * else's, and so may be the number of our descriptor.
+   */
+  #round(work: () => Promise<void>): Promise<void> {
+    return this.#exclusively(() => (this.#hasEnded ? Promise.reject(new Error("the log is closed")) : work()));
+  }
+
   /** Writes what is unconfirmed to the page cache: it survives the death of the process. @throws {StorageError} */
   write(): Promise<void> {
-    return this.#exclusively(() => this.#store.write());
+    return this.#round(() => this.#store.write());
   }
 
   /**
@@ -405,12 +413,13 @@ export class Log {
    * @throws {StorageError} and, when only a target failed, {SettleError}
    */
   sync(): Promise<void> {
-    return this.#exclusively(() => this.#store.sync());
+    return this.#round(() => this.#store.sync());
   }
 
   /** Writes the cursors down and syncs them, where there are files that they could be needed for. */
   #makeDurable(): Promise<void> {
-    return this.segmentCount > 0 ? this.#exclusively(() => this.#store.syncCursors()) : Promise.resolve();
+    const isNeeded = this.segmentCount > 0 || this.#hasEnded;
+    return isNeeded ? this.#round(() => this.#store.syncCursors()) : Promise.resolve();
   }
 
   /**
@@ -418,7 +427,7 @@ export class Log {
    * @throws {SettleError} of the first target that could not
    */
   settle(): Promise<void> {
-    return this.#exclusively(() => this.#store.settle());
+    return this.#round(() => this.#store.settle());
   }
 
   /**
