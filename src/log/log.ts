@@ -115,7 +115,13 @@ export class Log {
   static async open(options: LogOptions): Promise<Log> {
     const found = await recover(options.folder, options.logId, options.files, options.compression);
     const log = new Log(options, found);
-    for (const consumer of log.#readership.consumers.values()) await consumer.findOldest();
+    try {
+      for (const consumer of log.#readership.consumers.values()) await consumer.findOldest();
+    } catch (error) {
+      // It is tried again every few seconds: descriptors that stayed open would be all there are in an hour or two.
+      await log.#readership.close().catch(() => undefined); // the first error is the one to tell
+      throw error;
+    }
     return log;
   }
 
@@ -363,16 +369,19 @@ export class Log {
 
   async #dropOld(isOld: (block: BlockOrigin, elapsedMs: number) => boolean, only?: LogConsumer): Promise<number> {
     let dropped = 0;
-    for (;;) {
-      const below = only?.offset ?? this.lowestOffset;
-      const block = below < this.nextOffset ? await this.#blockAt(below, this.#janitor) : undefined;
-      if (block === undefined) break;
-      const end = block.firstFor((elapsedMs) => !isOld(block, elapsedMs));
-      if (end <= below) break;
-      dropped += only?.drop(below, end) ?? this.dropBelow(end);
-      if (end <= block.last) break;
+    try {
+      for (;;) {
+        const below = only?.offset ?? this.lowestOffset;
+        const block = below < this.nextOffset ? await this.#blockAt(below, this.#janitor) : undefined;
+        if (block === undefined) break;
+        const end = block.firstFor((elapsedMs) => !isOld(block, elapsedMs));
+        if (end <= below) break;
+        dropped += only?.drop(below, end) ?? this.dropBelow(end);
+        if (end <= block.last) break;
+      }
+    } finally {
+      await this.#janitor.rest();
     }
-    await this.#janitor.close();
     return dropped;
   }
 

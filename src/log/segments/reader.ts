@@ -123,6 +123,7 @@ export class LogReader implements BlockSource {
   #turn: Promise<unknown> = Promise.resolve();
   #lastWanted = 0;
   #lowestWanted = Number.POSITIVE_INFINITY;
+  #isClosed = false;
 
   constructor(list: SegmentList, files: Files, compression: Compression) {
     this.#list = list;
@@ -143,6 +144,7 @@ export class LogReader implements BlockSource {
   }
 
   async #blockAt(offset: number, below: number): Promise<RecordBlock | undefined> {
+    if (this.#isClosed) throw new Error("the queue is closed");
     if (offset < this.#lastWanted) await this.#letGo();
     this.#lastWanted = offset;
     this.#lowestWanted = Math.min(this.#lowestWanted, offset);
@@ -232,9 +234,15 @@ export class LogReader implements BlockSource {
     return syncedTo;
   }
 
-  /** Forgets where it stands and lets go of its files. */
-  close(): Promise<void> {
+  /** Forgets where it stands and lets go of its files, until it is asked again. */
+  rest(): Promise<void> {
     return this.#inTurn(() => this.#letGo());
+  }
+
+  /** The same for good: who goes on asking must not open files that nobody would close. */
+  close(): Promise<void> {
+    this.#isClosed = true;
+    return this.rest();
   }
 
   async #letGo(): Promise<void> {
