@@ -103,7 +103,9 @@ export async function adoptOrphan(
       log.dropBelow(end);
     };
     for await (const record of waitingIn(log)) {
-      moving.push(accept(record));
+      const accepted = accept(record);
+      accepted.catch(() => undefined); // heard by `moved`: until then a failure is not "unhandled"
+      moving.push(accepted);
       end = record.offset + 1;
       if (moving.length >= MOVED_AT_ONCE) await moved();
     }

@@ -1,9 +1,12 @@
 /** Queues whose node is gone: listed, counted, adopted, exported, discarded; never deleted by themselves. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { Exporter } from "../../src/runtime/exporter.js";
+import type { LogRecord } from "../../src/record.js";
+import type { Queue } from "../../src/runtime/queue.js";
 import { Runtime, type RuntimeOptions } from "../../src/runtime/runtime.js";
 import { DEFAULT_FLUSH } from "../../src/runtime/settings.js";
 import { decode } from "../../src/codec.js";
@@ -107,6 +110,26 @@ describe("a queue whose node is gone", () => {
     );
     assert.deepEqual(await runtime.orphans(), []);
     assert.deepEqual(filesOf("gone"), []);
+  });
+
+  it("tells who wanted it adopted, and ends nothing else, when its heir gives up what it has just been given", async () => {
+    const left = await exporter("gone");
+    for (let n = 0; n < 400; n++) send(left, randomBytes(2_000).toString("hex")); // a few of them in each block
+    await runtime.close();
+    runtime = await open();
+    const heir = await exporter("heir");
+    let taken = 0;
+    const take = async (record: LogRecord): Promise<void> => {
+      const safe = heir.queue.take(record);
+      // Where the heir has a limit of its own, any message that comes may have it drop its oldest.
+      if (++taken === 100) heir.queue.log.dropBelow(heir.queue.log.nextOffset);
+      return safe;
+    };
+
+    const adopting = runtime.adoptOrphan("gone", { queue: { take } as Queue });
+
+    await assert.rejects(adopting, { code: "dropped" });
+    assert.equal((await runtime.orphans())[0]?.records, 400);
   });
 
   it("is exported as lines that name every type", async () => {

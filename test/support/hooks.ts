@@ -1,6 +1,7 @@
 /**
  * Mocha's root hooks: a run fails when a test leaves a file of its temporary folder open, or a timer that our code
- * started. Both keep working against later tests, and on a device they keep working against the user.
+ * started. Both keep working against later tests, and on a device they keep working against the user. It fails as well
+ * when a promise was rejected and nobody had asked for it by then: that ends a Node-RED, and mocha lets it pass.
  */
 import type { Context } from "mocha";
 import { openPathsInTempFolders, removeTempFolders } from "./temp-folder.js";
@@ -12,11 +13,16 @@ const GRACE_MS = 200;
 /** Told at the end, since mocha ends the whole run at the first root hook that fails, and would hide every later test. */
 const leaks: string[] = [];
 
+/** Why promises were rejected that nobody had asked for by then. */
+const unheard = new Set<string>();
+
 watchTimers();
+process.on("unhandledRejection", (reason) => unheard.add(String(reason)));
 
 export const mochaHooks = {
   beforeEach(): void {
     forgetTimers();
+    unheard.clear();
   },
   async afterEach(this: Context): Promise<void> {
     // A test that failed half-way could not tidy up: its own error is the one to read.
@@ -45,5 +51,6 @@ function listLeft(): string[] {
   return [
     ...openPathsInTempFolders().map((path) => `${path} open`),
     ...liveTimers().map((timer) => `a timer ticking, started ${timer}`),
+    ...Array.from(unheard, (reason) => `a rejection unheard: ${reason}`),
   ];
 }
