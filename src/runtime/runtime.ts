@@ -54,6 +54,7 @@ export class Runtime {
   readonly #files: Files;
   readonly #lock: FolderLock;
   readonly #released: () => void;
+  readonly #underWay = new Set<Promise<unknown>>();
   #orphanTurn: Promise<void> = Promise.resolve();
   #counting: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
@@ -133,19 +134,31 @@ export class Runtime {
 
   /** Opens the log of an exporter and begins to deliver. @throws {NewerFormatError} and errors of the disk */
   openExporter(options: ExporterOptions): Promise<Exporter> {
-    return this.#opened(() => Exporter.open(this.#store, options));
+    return this.#working(() => this.#opened(() => Exporter.open(this.#store, options)));
   }
 
   /** Opens the log of a pool, without members at first. @throws {NewerFormatError} and errors of the disk */
   openPool(options: PoolOptions): Promise<Pool> {
-    return this.#opened(() => Pool.open(this.#store, options));
+    return this.#working(() => this.#opened(() => Pool.open(this.#store, options)));
+  }
+
+  /** What is done in the folder beside the queues that are open: a close waits for it, and after that none begins. */
+  async #working<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closed !== undefined) throw closedError();
+    const working = work();
+    this.#underWay.add(working);
+    try {
+      return await working;
+    } finally {
+      this.#underWay.delete(working);
+    }
   }
 
   async #opened<T extends { close(): Promise<void> }>(open: () => Promise<T>): Promise<T> {
     const opened = await open();
     if (this.#closed !== undefined) {
       await opened.close();
-      throw new Error("the runtime was closed meanwhile");
+      throw closedError();
     }
     await this.#countOrphans();
     return opened;
@@ -188,7 +201,7 @@ export class Runtime {
   async #inOrphanTurn<T>(work: () => Promise<T>): Promise<T> {
     const end = await this.#takeOrphanTurn();
     try {
-      return await work();
+      return await this.#working(work);
     } finally {
       end();
     }
@@ -227,7 +240,10 @@ export class Runtime {
     const end = await this.#takeOrphanTurn();
     try {
       // A browser that stops reading holds up this queue alone, not the deploy of others.
-      yield* exportOrphan(id, (name) => this.#openOrphan(name));
+      for await (const line of exportOrphan(id, (name) => this.#openOrphan(name))) {
+        if (this.#closed !== undefined) throw closedError();
+        yield line;
+      }
     } finally {
       end();
     }
@@ -286,6 +302,8 @@ export class Runtime {
       await this.#store.close();
     } finally {
       await this.#monitor.close();
+      // With the lock goes the folder: to the next runtime, which knows nothing of what this one has begun.
+      await Promise.allSettled(this.#underWay);
       try {
         await this.#lock.release();
       } finally {
@@ -293,6 +311,10 @@ export class Runtime {
       }
     }
   }
+}
+
+function closedError(): Error {
+  return new Error("the runtime was closed meanwhile");
 }
 
 /** Left to everybody else on the disk: a part of it, and no less than this. A card that is full to the brim wears faster. */
