@@ -24,8 +24,11 @@ import { serveQueues } from "./queue-api.js";
 import { type RuntimeNode, enter, openRuntimes, tellListeners } from "./runtimes.js";
 import { SharedRuntime } from "./shared-runtime.js";
 
-/** Which config node has which folder: the engine keeps other processes away, and waits for one of its own to let go. */
-const owners = new Map<string, string>();
+/**
+ * Which config node has which folder: the engine keeps other processes away, and waits for one of its own to let go. The
+ * node itself, since one that takes longer to close than Node-RED waits is still there when the next has come.
+ */
+const owners = new Map<string, RuntimeNode>();
 /** Every folder that was used since Node-RED started: one that the user named is found again nowhere else. */
 const everUsed = new Set<string>();
 
@@ -43,9 +46,9 @@ export default function register(RED: NodeAPI): void {
     const problemLog = new ProblemLog(systemClock, (message) => this.warn(message));
     const folder = queueFolder(RED.settings.userDir, textOf(config, "folder"), this.id);
     const open = (): Promise<Runtime> => {
-      const owner = owners.get(folder) ?? this.id;
+      const owner = owners.get(folder)?.id ?? this.id;
       if (owner !== this.id) throw new NodeError("not-open", RED._("error.shared", { folder, owner }));
-      owners.set(folder, this.id);
+      owners.set(folder, this);
       const onEvent = (event: RuntimeEvent): void => {
         const text = eventText(RED, event);
         if (text !== undefined && event.kind !== "network") problemLog.add(event.kind + event.log, text);
@@ -86,7 +89,7 @@ export default function register(RED: NodeAPI): void {
         .catch((error: unknown) => this.error(error))
         .finally(() => {
           this.engine = undefined;
-          if (owners.get(folder) === this.id) owners.delete(folder);
+          if (owners.get(folder) === this) owners.delete(folder);
           done();
         });
     });
