@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
+import type { Clock } from "../clock.js";
 import { encode, extendedJson } from "../codec.js";
 import type { Flushed, Flusher, Synced } from "../log/flush.js";
 import type { Log } from "../log/log.js";
@@ -46,16 +47,17 @@ export class DeadLetters implements DeadLetterSink {
   readonly #flusher: Flusher;
   readonly #flushed: Flushed;
   readonly #budget: LetterBudget;
-  readonly #wallMs: () => number;
+  readonly #clock: Clock;
   #dropped = 0;
   #takingOut: Promise<unknown> = Promise.resolve();
+  #isClosing = false;
 
-  constructor(log: Log, flusher: Flusher, flushed: Flushed, budget: LetterBudget, wallMs: () => number) {
+  constructor(log: Log, flusher: Flusher, flushed: Flushed, budget: LetterBudget, clock: Clock) {
     this.#log = log;
     this.#flusher = flusher;
     this.#flushed = flushed;
     this.#budget = budget;
-    this.#wallMs = wallMs;
+    this.#clock = clock;
   }
 
   /** How many are kept. */
@@ -68,13 +70,13 @@ export class DeadLetters implements DeadLetterSink {
     return this.#dropped;
   }
 
-  setAside(record: LogRecord, rejection: Rejection): Promise<void> {
+  async setAside(record: LogRecord, rejection: Rejection): Promise<void> {
     return this.#keep(record, rejection, true);
   }
 
   /** Keeps a payload that could not become a record; one that cannot even be encoded as a description of it. */
-  setAsidePayload(payload: unknown, routing: Routing, rejection: Rejection): Promise<void> {
-    const nowMs = this.#wallMs();
+  async setAsidePayload(payload: unknown, routing: Routing, rejection: Rejection): Promise<void> {
+    const nowMs = this.#clock.wallMs();
     const id = newIdBase(nowMs, randomBytes(10));
     const { codec, bytes } = encodeOrDescribe(payload);
     const content = Buffer.from(bytes);
@@ -83,7 +85,7 @@ export class DeadLetters implements DeadLetterSink {
   }
 
   #keep(record: LogRecord, rejection: Rejection, wasAccepted: boolean): Promise<void> {
-    const offset = this.#log.append(letterText(record, rejection, this.#wallMs(), wasAccepted), NO_ROUTING);
+    const offset = this.#log.append(letterText(record, rejection, this.#clock.wallMs(), wasAccepted), NO_ROUTING);
     this.#keepWithinMemory(offset);
     while (this.#log.neededDiskBytes > this.#budget.diskBytes) {
       const end = this.#log.oldestEnd;
@@ -162,6 +164,7 @@ export class DeadLetters implements DeadLetterSink {
     };
     for await (const kept of keeper.unconfirmed()) {
       if (kept.offset >= end) break;
+      if (this.#isClosing) throw new Error(`The queue was closed when ${count} were done; the others are still there.`);
       const letter = readLetter(kept);
       if (letter === undefined || !matches(letter, filter)) continue;
       letters.push({ ...letter, offset: kept.offset });
@@ -172,7 +175,13 @@ export class DeadLetters implements DeadLetterSink {
     return count;
   }
 
+  /**
+   * Waits a while for those that are just being given back, which end with their queue at the latest: what is safe there
+   * must not stay here too.
+   */
   async close(): Promise<void> {
+    this.#isClosing = true;
+    await this.#untilTakenOut();
     let failure: Error | undefined;
     try {
       await this.#flusher.remove(this.#flushed);
@@ -184,8 +193,20 @@ export class DeadLetters implements DeadLetterSink {
       this.#flushed.release(failure);
     }
   }
+
+  #untilTakenOut(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.after(CLOSE_WAITS_MS, resolve);
+      void this.#takingOut.then(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
 }
 
+/** How long a close waits for a disk that is to sync what is given back; Node-RED gives a node 15 s for everything. */
+const CLOSE_WAITS_MS = 3_000;
 /** Held in memory together while they are given back. */
 const REQUEUED_AT_ONCE = 100;
 const NO_ROUTING: Routing = {};

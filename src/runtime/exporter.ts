@@ -111,7 +111,11 @@ export class Exporter {
   }
 
   async #close(): Promise<void> {
-    const results = [await settled(this.#member.close()), await settled(this.queue.close())];
+    const results: PromiseSettledResult<void>[] = [];
+    // What is given back to the queue is safe there when that is closed; only then do the dead letters let go of it.
+    for (const step of [() => this.#member.stop(), () => this.queue.close(), () => this.#member.close()]) {
+      results.push(await settled(step()));
+    }
     this.#store.leave(this);
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;

@@ -267,7 +267,7 @@ export class LogStore implements SharedBudget {
       },
       memoryBytes: this.memoryBytes / DEAD_LETTER_MEMORY_SHARE,
     };
-    return new DeadLetters(log, this.flusher, flushed, budget, () => this.clock.wallMs());
+    return new DeadLetters(log, this.flusher, flushed, budget, this.clock);
   }
 
   /** Opens one log below the folder; waits until an earlier owner has let go of it. */

@@ -102,7 +102,7 @@ export class Member {
   #isSilent = false;
   #statusTimer: Timer | undefined;
   #statusDueMs = 0;
-  #closed: Promise<void> | undefined;
+  #stopped: Promise<void> | undefined;
 
   private constructor(store: LogStore, queue: Queue, deadLetters: DeadLetters, options: MemberOptions) {
     this.id = options.id;
@@ -205,7 +205,7 @@ export class Member {
    */
   letGo(): Promise<void> {
     return this.#inTurn(async () => {
-      if (this.#closed !== undefined || this.#delivery.status.isClosed) return;
+      if (this.#stopped !== undefined || this.#delivery.status.isClosed) return;
       await this.#delivery.close();
       this.changed();
     });
@@ -214,7 +214,7 @@ export class Member {
   /** Undoes `letGo`: takes the target up again and goes on. */
   takeUp(): Promise<void> {
     return this.#inTurn(() => {
-      if (this.#closed !== undefined || !this.#delivery.status.isClosed) return;
+      if (this.#stopped !== undefined || !this.#delivery.status.isClosed) return;
       this.#before = this.counters;
       this.#delivery = this.#deliver();
       this.changed();
@@ -279,14 +279,19 @@ export class Member {
   }
 
   /** Stops delivering; what was not confirmed keeps its place. Safe to call twice. */
-  close(): Promise<void> {
-    return (this.#closed ??= this.#close());
+  stop(): Promise<void> {
+    return (this.#stopped ??= this.#stop());
   }
 
-  async #close(): Promise<void> {
+  async #stop(): Promise<void> {
     this.#statusTimer?.cancel();
     await this.#turn;
-    const results = [await settled(this.#delivery.close()), await settled(this.#deadLetters.close())];
+    await this.#delivery.close();
+  }
+
+  /** The same, and closes its dead letters. A queue that is to be closed as well is closed between the two. */
+  async close(): Promise<void> {
+    const results = [await settled(this.stop()), await settled(this.#deadLetters.close())];
     const failed = results.find((result) => result.status === "rejected");
     if (failed !== undefined) throw failed.reason;
   }
@@ -315,7 +320,7 @@ export class Member {
   /** Tells the status: at once after a quiet second, else at the end of it. */
   changed(): void {
     const { onStatus } = this.#options;
-    if (this.#statusTimer !== undefined || onStatus === undefined || this.#closed !== undefined) return;
+    if (this.#statusTimer !== undefined || onStatus === undefined || this.#stopped !== undefined) return;
     const waitMs = Math.max(0, this.#statusDueMs - this.#store.clock.elapsedMs());
     this.#statusTimer = this.#store.clock.after(waitMs, () => {
       this.#statusTimer = undefined;

@@ -236,8 +236,11 @@ export class Pool {
   close(): Promise<void> {
     return (this.#closed ??= this.#inTurn(async () => {
       for (const { stop } of this.#lags.values()) stop();
-      const results = await Promise.allSettled([...this.#members.values()].map((member) => member.close()));
-      results.push(await settled(this.queue.close()), await settled(this.deadLetters.close()));
+      const members = [...this.#members.values()];
+      const results = await Promise.allSettled(members.map((member) => member.stop()));
+      results.push(await settled(this.queue.close()));
+      // Not before: what they give back to the queue is safe there now.
+      results.push(...(await Promise.allSettled([...members, this.deadLetters].map((letters) => letters.close()))));
       this.#store.leave(this);
       const failed = results.find((result) => result.status === "rejected");
       if (failed !== undefined) throw failed.reason;
