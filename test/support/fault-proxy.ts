@@ -78,7 +78,8 @@ class Lane {
     if (early > 0) await pause(early);
     await this.#proxy.untilFlowing(this.#direction, this.#to);
     let rest = chunk;
-    while (rest.length > 0 && !this.#to.destroyed) {
+    // What comes behind a cut is lost.
+    while (rest.length > 0 && !this.#to.destroyed && !this.#to.writableEnded) {
       const { cut, bytesPerSecond } = this.#proxy.faults;
       let piece = bytesPerSecond === undefined ? rest : rest.subarray(0, Math.max(1, Math.ceil(bytesPerSecond / 20)));
       let isLast = false;
@@ -90,7 +91,7 @@ class Lane {
       this.#seen(piece);
       if (!this.#mayPass()) return;
       this.passedBytes += piece.length;
-      if (!this.#to.write(piece)) await Promise.race([once(this.#to, "drain"), once(this.#to, "close")]);
+      if (!this.#to.write(piece)) await drained(this.#to);
       if (isLast) {
         // The other side gets what came before the cut, even when its connection is still being made.
         this.#to.end(() => this.#from.resetAndDestroy());
@@ -100,6 +101,12 @@ class Lane {
       if (bytesPerSecond !== undefined) await pause((piece.length / bytesPerSecond) * 1_000);
     }
   }
+}
+
+/** Resolves when more may be written, or nothing more will be. */
+async function drained(socket: Socket): Promise<void> {
+  // An error ends the connection, and is heard where that was made.
+  await Promise.race([once(socket, "drain"), once(socket, "close")]).catch(() => undefined);
 }
 
 export class FaultProxy {
