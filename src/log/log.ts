@@ -382,7 +382,21 @@ export class Log {
     } finally {
       await this.#janitor.rest();
     }
+    await this.#findOldestAgain();
     return dropped;
+  }
+
+  /** For those whose oldest record was given up: what waits now is younger, and nobody has read it yet. */
+  async #findOldestAgain(): Promise<void> {
+    const unknowing = [...this.#readership.consumers.values()].filter((consumer) => consumer.isOldestUnknown);
+    if (unknowing.length === 0) return;
+    try {
+      for (const consumer of unknowing) await consumer.findOldestAgain(this.#janitor);
+    } catch {
+      // It is looked up again with the next round. What cannot be read is told by whoever wants the record itself.
+    } finally {
+      await this.#janitor.rest();
+    }
   }
 
   // ---- rounds
@@ -422,7 +436,10 @@ export class Log {
    * @throws {StorageError} and, when only a target failed, {SettleError}
    */
   sync(): Promise<void> {
-    return this.#round(() => this.#store.sync());
+    return this.#round(async () => {
+      await this.#store.sync();
+      await this.#findOldestAgain();
+    });
   }
 
   /** Writes the cursors down and syncs them, where there are files that they could be needed for. */

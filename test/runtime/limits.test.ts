@@ -157,6 +157,21 @@ describe("the limits of a queue", () => {
     });
   });
 
+  for (const durability of ["interval", "memory"] as const) {
+    it(`in records show the age of what waits, and not of what was dropped (${durability})`, async () => {
+      const { exporter } = await rig.exporter("a", { backlogRecords: 100, durability });
+      for (let n = 0; n < 600; n += 10) {
+        await pour(exporter, 10, n);
+        await clock.advance(2_000);
+      }
+
+      const { waiting, oldestAgeMs } = exporter.status();
+
+      assert.equal(waiting, 100);
+      assert.ok(oldestAgeMs! >= 18_000 && oldestAgeMs! <= 30_000, `it is said to wait for ${oldestAgeMs} ms`);
+    });
+  }
+
   describe("in bytes", () => {
     it("give up an eighth at a time, not all that waits", async () => {
       const { exporter } = await rig.exporter("a", { backlogBytes: 400 * KIB });
@@ -403,6 +418,19 @@ describe("the limits of a queue", () => {
         Array.from({ length: 50 }, (_, n) => 100 + n),
       );
       assert.deepEqual(exporter.queue.dropped, { newest: 0, oldest: 0, aged: 100, forgotten: 0 });
+    });
+
+    it("show the age of what waits, and not of what was dropped", async () => {
+      const { exporter } = await rig.exporter("a", flush);
+      for (let n = 0; n < 300; n += 10) {
+        await pour(exporter, 10, n);
+        await clock.advance(10_000);
+      }
+
+      const { waiting, oldestAgeMs } = exporter.status();
+
+      assert.ok(waiting > 0 && waiting < 100, `${waiting} wait`);
+      assert.ok(oldestAgeMs! <= 80_000, `the oldest is said to wait for ${oldestAgeMs} ms`);
     });
 
     it("have no timer tick when the last queue with an age is closed", async () => {

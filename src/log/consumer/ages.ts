@@ -10,6 +10,12 @@ interface Mark {
 export class Ages {
   /** In order. */
   #marks: Mark[] = [];
+  /** What the first of them tells of was given up. */
+  #isOldestUnknown = false;
+
+  get isOldestUnknown(): boolean {
+    return this.#isOldestUnknown;
+  }
 
   /** Wall time at which about the oldest was accepted; undefined: nothing waits. */
   get oldestAcceptedAtMs(): number | undefined {
@@ -27,10 +33,29 @@ export class Ages {
 
   /** The cursor has moved there. */
   passed(cursor: number): void {
-    while (this.#marks.length > 1 && this.#marks[1]!.offset <= cursor) this.#marks.shift();
+    while (this.#marks.length > 1 && this.#marks[1]!.offset <= cursor) {
+      this.#marks.shift();
+      this.#isOldestUnknown = false;
+    }
+  }
+
+  /**
+   * The same, over records that were given up. Only what is taken leaves marks, and a target that is away takes nothing:
+   * by the first one the age would grow beyond any limit.
+   */
+  dropped(cursor: number): void {
+    const first = this.#marks[0];
+    this.#isOldestUnknown = first !== undefined && first.offset < cursor;
+  }
+
+  /** The oldest was looked up. */
+  found(offset: number, acceptedAtMs: number): void {
+    this.#marks[0] = { offset, acceptedAtMs };
+    this.#isOldestUnknown = false;
   }
 
   clear(): void {
     this.#marks.length = 0;
+    this.#isOldestUnknown = false;
   }
 }

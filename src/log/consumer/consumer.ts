@@ -357,6 +357,33 @@ export class LogConsumer implements RecordSource {
     this.skip(this.offset, next);
   }
 
+  /** A drop has left it unknown when the oldest record was accepted: `findOldestAgain` looks it up. */
+  get isOldestUnknown(): boolean {
+    return this.#ages.isOldestUnknown;
+  }
+
+  /** Called by the log now and then, since it may need a file. */
+  async findOldestAgain(source: BlockSource): Promise<void> {
+    const { offset } = this;
+    const block = await this.#log.blockAt(offset, source);
+    if (block !== undefined && this.isOldestUnknown && this.offset === offset) this.#noteOldestIn(block);
+  }
+
+  /** The same for what is in memory alone, where looking costs no file. */
+  #findOldestInMemory(): void {
+    if (!this.isOldestUnknown || this.offset < this.#log.lowestUnwritten) return;
+    const block = this.#log.blockInMemory(this.offset);
+    if (block !== undefined) this.#noteOldestIn(block);
+  }
+
+  #noteOldestIn(block: RecordBlock): void {
+    const { offset } = this;
+    const position = block.start(this.#log.timeOf(block));
+    let record = block.read(position, offset);
+    while (record !== undefined && record.offset < offset) record = block.read(position, offset);
+    if (record !== undefined) this.#ages.found(offset, record.acceptedAtMs);
+  }
+
   confirm(records: readonly LogRecord[], state?: Uint8Array): void {
     this.#eachRun(records, (from, to) => {
       this.#taken.remove(from, to);
@@ -385,8 +412,10 @@ export class LogConsumer implements RecordSource {
   drop(from: number, to: number): number {
     const start = Math.max(from, this.offset);
     const inFlight = start < to ? this.#taken.countIn(start, to) : 0;
+    const before = this.offset;
     const dropped = this.skip(from, to) - inFlight;
     this.#dropped += dropped;
+    if (this.offset > before) this.#ages.dropped(this.offset);
     return dropped;
   }
 
@@ -511,6 +540,7 @@ export class LogConsumer implements RecordSource {
   backlog(): Backlog {
     const records = this.waiting;
     if (records === 0) return { records: 0, bytes: 0, oldestAcceptedAtMs: undefined };
+    this.#findOldestInMemory();
     return { records, bytes: this.#log.bytesFrom(this.offset), oldestAcceptedAtMs: this.#ages.oldestAcceptedAtMs };
   }
 
