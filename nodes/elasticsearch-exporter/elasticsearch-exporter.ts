@@ -16,6 +16,7 @@ import { type Resolve, environmentOf } from "../shared/environment.js";
 import { NodeError } from "../shared/errors.js";
 import type { ExporterKind } from "../shared/exporter-node.js";
 import { RoutingCache } from "../shared/routing-cache.js";
+import { tellProblems } from "../shared/setup.js";
 import { type TypedValue, typedValue } from "../shared/typed-value.js";
 import {
   ELASTICSEARCH_SECRETS,
@@ -86,7 +87,7 @@ function elasticsearchExporter(RED: NodeAPI, node: Node, config: RawConfig): Exp
   const credentials = credentialsOf(node, resolve);
   rememberDeployed(node, config, credentials);
   const { settings, problems } = checkElasticsearchSettings(config, resolve);
-  for (const { message } of problems) node.warn(message);
+  tellProblems(node, problems);
   if (hasLoginInAddress(asInFlow(RED, node, config))) node.warn(RED._("warning.secretInAddress"));
 
   const index = destinationName(RED, node, config, resolve, "index", "index name");

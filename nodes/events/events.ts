@@ -7,6 +7,7 @@ import { type Setting, checkSettings, defaultsOf } from "../../src/runtime/setti
 import { type RuntimeNode, onRuntimeEvent, openRuntimes } from "../runtime/runtimes.js";
 import { switchOf, textOf, valueOf } from "../shared/config.js";
 import { asError } from "../shared/errors.js";
+import { tellProblems } from "../shared/setup.js";
 import { BacklogWatch, type Thresholds } from "./backlog-watch.js";
 import { GROUPS, type Group, type Happening, gatheredBy, happeningOf, together } from "./happening.js";
 
@@ -31,7 +32,7 @@ export default function register(RED: NodeAPI): void {
       valueOf(config, "thresholds"),
       defaultsOf<Thresholds>(EVENT_SETTINGS),
     );
-    for (const { message } of checked.problems) this.warn(message);
+    tellProblems(this, checked.problems);
     const only = textOf(config, "runtime");
     const wanted = new Set<Group>(GROUPS.filter((group) => switchOf(valueOf(config, "groups") ?? {}, group, true)));
     const teller = new Teller(RED, this);

@@ -11,9 +11,11 @@ import type { FileTargetOptions } from "../../src/targets/file/options.js";
 import { FileTarget } from "../../src/targets/file/target.js";
 import { becomeExporter } from "../shared/become-exporter.js";
 import { switchOf, textOf, valueOf } from "../shared/config.js";
+import { environmentOf } from "../shared/environment.js";
 import { NodeError } from "../shared/errors.js";
 import type { ExporterKind } from "../shared/exporter-node.js";
 import { RoutingCache } from "../shared/routing-cache.js";
+import { tellProblems } from "../shared/setup.js";
 import { typedValue } from "../shared/typed-value.js";
 import { checkFileSettings, targetOptions } from "./file-settings.js";
 
@@ -37,9 +39,12 @@ export default function register(RED: NodeAPI): void {
  */
 function fileExporter(RED: NodeAPI, node: Node, config: NodeDef, isFirstStart: boolean): ExporterKind {
   const { settings, problems } = checkFileSettings(valueOf(config, "output"));
-  for (const { message } of problems) node.warn(message);
-  const file = typedValue(RED, node, textOf(config, "file"), textOf(config, "fileType", "str"));
-  const folder = textOf(config, "folder").trim();
+  tellProblems(node, problems);
+  const filledIn = environmentOf(RED, node);
+  const fileType = textOf(config, "fileType", "str");
+  const fileText = textOf(config, "file");
+  const file = typedValue(RED, node, fileType === "str" ? filledIn(fileText) : fileText, fileType);
+  const folder = filledIn(textOf(config, "folder")).trim();
   const given = file.kind === "fixed" ? nameIn(file.evaluate({})) : undefined;
   if (given === undefined && folder === "") throw new NodeError("no-destination", RED._("error.folderMissing"));
   const options: FileTargetOptions = {

@@ -14,6 +14,7 @@ import { destinationName, evaluateAll, nameFrom, standingName } from "../shared/
 import { type Resolve, environmentOf } from "../shared/environment.js";
 import type { ExporterKind } from "../shared/exporter-node.js";
 import { RoutingCache } from "../shared/routing-cache.js";
+import { tellProblems } from "../shared/setup.js";
 import {
   MONGO_SECRETS,
   checkMongoSettings,
@@ -62,7 +63,7 @@ function mongoExporter(RED: NodeAPI, node: Node, config: RawConfig): ExporterKin
   const credentials = credentialsOf(node, resolve);
   rememberDeployed(node, config, credentials);
   const { settings, problems } = checkMongoSettings(config, resolve);
-  for (const { message } of problems) node.warn(message);
+  tellProblems(node, problems);
   const connection = mongoConnection(config, settings, credentials, resolve);
   if (hasSecretInUri(asInFlow(RED, node, config))) node.warn(RED._("warning.secretInAddress"));
 

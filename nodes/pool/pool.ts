@@ -9,7 +9,15 @@ import type { Transform } from "../../src/transform.js";
 import { switchOf, textOf, valueOf } from "../shared/config.js";
 import { asError } from "../shared/errors.js";
 import { MEMBER, POOL } from "../shared/membership.js";
-import { cloner, maxWaiting, refuseAll, runtimeOf, sharedTexts, whenFlowsStart } from "../shared/setup.js";
+import {
+  cloner,
+  maxWaiting,
+  refuseAll,
+  runtimeOf,
+  sharedTexts,
+  tellProblems,
+  whenFlowsStart,
+} from "../shared/setup.js";
 import { transformOf } from "../shared/transform-setting.js";
 import { type TypedValue, typedValue } from "../shared/typed-value.js";
 import { describer } from "./described.js";
@@ -42,7 +50,7 @@ function becomePool(RED: NodeAPI, node: Node, config: NodeDef): void {
   const runtime = runtimeOf(RED, node, config, text);
   if (runtime === undefined) return;
   const { settings: flush, problems } = checkFlushSettings(valueOf(config, "flush"), runtime.flush);
-  for (const { message } of problems) node.warn(message);
+  tellProblems(node, problems);
   const pool: PoolNode = new PoolNode({
     node,
     getNode: (id) => RED.nodes.getNode(id),

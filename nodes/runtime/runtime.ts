@@ -17,8 +17,10 @@ import {
   defaultsOf,
 } from "../../src/runtime/settings.js";
 import { textOf, valueOf } from "../shared/config.js";
+import { environmentOf } from "../shared/environment.js";
 import { NodeError, asError } from "../shared/errors.js";
 import { ProblemLog } from "../shared/problem-log.js";
+import { tellProblems } from "../shared/setup.js";
 import { leftFolders } from "./left-folders.js";
 import { serveQueues } from "./queue-api.js";
 import { type RuntimeNode, enter, openRuntimes, tellListeners } from "./runtimes.js";
@@ -40,12 +42,13 @@ export default function register(RED: NodeAPI): void {
     const { settings: flush, problems } = checkFlushSettings(valueOf(config, "flush"));
     const { settings: budgets, problems: budgetProblems } = checkBudgets(valueOf(config, "budgets"));
     const network = checkSettings<NetworkSettings>(NETWORK, valueOf(config, "network"), DEFAULT_NETWORK);
-    for (const { message } of [...problems, ...budgetProblems, ...network.problems]) this.warn(message);
+    tellProblems(this, [...problems, ...budgetProblems, ...network.problems]);
     const probe = probeOf(network.settings, (message) => this.warn(message));
 
     const problemLog = new ProblemLog(systemClock, (message) => this.warn(message));
-    const folder = queueFolder(RED.settings.userDir, textOf(config, "folder"), this.id);
+    const { folder, problem } = folderOf(RED, this, config);
     const open = (): Promise<Runtime> => {
+      if (problem !== undefined) throw problem;
       const owner = owners.get(folder)?.id ?? this.id;
       if (owner !== this.id) throw new NodeError("not-open", RED._("error.shared", { folder, owner }));
       owners.set(folder, this);
@@ -116,6 +119,16 @@ async function tellLeftFolders(RED: NodeAPI, told: Set<string>): Promise<void> {
     }
   } catch (error) {
     RED.log.warn(asError(error).message);
+  }
+}
+
+/** Without its variable a folder of another name would be made, and what waits in the right one would be missed. */
+function folderOf(RED: NodeAPI, node: RuntimeNode, config: NodeDef): { folder: string; problem?: Error } {
+  const named = textOf(config, "folder");
+  try {
+    return { folder: queueFolder(RED.settings.userDir, environmentOf(RED, node)(named), node.id) };
+  } catch (thrown) {
+    return { folder: queueFolder(RED.settings.userDir, named, node.id), problem: asError(thrown) };
   }
 }
 

@@ -10,7 +10,7 @@ import { asError } from "./errors.js";
 import { type ExporterKind, ExporterNode } from "./exporter-node.js";
 import { MEMBER } from "./membership.js";
 import { hasReportOutput, reportMessage } from "./report-message.js";
-import { cloner, maxWaiting, refuseAll, runtimeOf, sharedTexts, whenFlowsStart } from "./setup.js";
+import { cloner, maxWaiting, refuseAll, runtimeOf, sharedTexts, tellProblems, whenFlowsStart } from "./setup.js";
 import { transformOf } from "./transform-setting.js";
 import { type TypedValue, typedValue } from "./typed-value.js";
 
@@ -35,7 +35,7 @@ export function becomeExporter(RED: NodeAPI, node: Node, config: NodeDef, make: 
   const runtime = runtimeOf(RED, node, config, text);
   if (runtime === undefined) return;
   const { settings: flush, problems } = checkFlushSettings(valueOf(config, "flush"), runtime.flush);
-  for (const { message } of problems) node.warn(message);
+  tellProblems(node, problems);
   const exporter = new ExporterNode({
     node,
     kind,

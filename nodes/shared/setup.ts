@@ -2,6 +2,7 @@
  * What exporter and pool nodes do alike when Node-RED has just created them.
  */
 import type { Node, NodeAPI, NodeMessage, NodeStatus } from "node-red";
+import type { SettingProblem } from "../../src/runtime/settings.js";
 import type { RuntimeNode } from "../runtime/runtimes.js";
 import { textOf } from "./config.js";
 import { NodeError } from "./errors.js";
@@ -28,6 +29,11 @@ export function runtimeOf(RED: NodeAPI, node: Node, config: object, text: Transl
 export function refuseAll(node: Node, error: Error, status: NodeStatus): void {
   node.status(status);
   node.on("input", (_message, _send, done) => done(error));
+}
+
+/** Settings that cannot be used, from a flow file or a variable; what counts in their place is said as well. */
+export function tellProblems(node: Node, problems: readonly SettingProblem[]): void {
+  for (const { message } of problems) node.warn(`${message} It counts as not set.`);
 }
 
 /** Node-RED's own bound for nodes that hold messages, where the user has set it. */

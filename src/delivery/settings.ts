@@ -2,7 +2,7 @@
  * What the user can choose about how an exporter delivers. Durability, budgets and overflow belong to the log.
  */
 export interface DeliverySettings {
-  /** Most records of one batch. The batch size adapts below it. [1, 100_000], default 1_000. */
+  /** Most records of one batch. The batch size adapts below it. [1, 100_000], default 5_000. */
   readonly batchRecords: number;
   /** Most payload bytes of one batch. [1_024, 64 MiB], default 1 MiB. A larger record travels alone. */
   readonly batchBytes: number;

@@ -40,7 +40,7 @@ export interface FlushSettings {
   readonly sending: Sending;
   /** Off: a record is sent once, and counted as dropped when that fails. Default on. */
   readonly keepUnsent: boolean;
-  /** Most records of one batch; the batch grows up to it by itself. [1, 10_000], default 1_000. */
+  /** Most records of one batch; the batch grows up to it by itself. [1, 10_000], default 5_000. */
   readonly batchRecords: number;
   /** Most payload bytes of one batch. [1 KiB, 20 MiB], default 1 MiB: throughput flattens near it. */
   readonly batchBytes: number;
@@ -106,6 +106,8 @@ export type Setting =
       readonly default: number;
     };
 
+/** Of a value that is no number, in a message. */
+const SHOWN_CHARACTERS = 40;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
@@ -207,8 +209,8 @@ function checkValue(setting: Setting, value: unknown): Checked {
       if (typeof value === "string" && value.length <= setting.maxLength) return { value };
       return { message: `must be text of at most ${setting.maxLength} characters.` };
     case "number": {
-      const quantity = parseQuantity(value, setting.unit);
-      if (quantity === undefined) return { message: `must be a number${unitHint(setting.unit)}.` };
+      const quantity = parseQuantity(value, setting.unit) ?? (isNegative(value) ? -1 : undefined);
+      if (quantity === undefined) return { message: `must be a number${unitHint(setting.unit)}${notThis(value)}.` };
       if (quantity === 0 && setting.zeroIsNoLimit === true) return { value: 0 };
       if (quantity >= setting.min && quantity <= setting.max) return { value: quantity };
       const zero = setting.zeroIsNoLimit === true ? ", or 0 for no limit" : "";
@@ -239,6 +241,16 @@ function unitHint(unit: Unit): string {
   if (unit === "bytes") return " of bytes, or one with a unit (KiB, MiB, GiB)";
   if (unit === "bytes/s") return " of bytes per second, or one with a unit (KiB/s, MiB/s)";
   return "";
+}
+
+/** A number, but in no range: its message is that of the range. */
+function isNegative(value: unknown): boolean {
+  return (typeof value === "number" || (typeof value === "string" && value.trim() !== "")) && Number(value) < 0;
+}
+
+/** What was typed: an environment variable that has no value is seen at once. */
+function notThis(value: unknown): string {
+  return typeof value === "string" ? `, not ${JSON.stringify(value.slice(0, SHOWN_CHARACTERS))}` : "";
 }
 
 /** A quantity in its unit, rounded to a whole number; undefined when it is none. */

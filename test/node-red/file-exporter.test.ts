@@ -360,6 +360,35 @@ for (const version of NODE_RED_VERSIONS) {
       assert.equal((await heard(nodeRed)).caught[0]?.code, "file-columns");
     });
 
+    it("fills variables into the names of its file and folders, and makes none by a name that lacks its value", async () => {
+      await nodeRed.remove();
+      nodeRed = await startNodeRed(version, { env: { DATA_FOLDER: "data", DEVICE: "pi-7" } });
+      const named = runtimeNode({ folder: "queues/${DEVICE}" });
+      const exporter = { file: "log-${DEVICE}.jsonl", folder: "${DATA_FOLDER}/lines", createFolders: true };
+      await nodeRed.deploy([TAB, named, exporterNode(exporter), ...listeners(["exporter"])]);
+
+      await send(nodeRed, { payload: 1 });
+
+      const written = join(nodeRed.userDir, "data", "lines", "log-pi-7.jsonl");
+      await until("written", () => linesOf(written).length === 1);
+      assert.ok(existsSync(join(nodeRed.userDir, "queues", "pi-7")));
+
+      for (const flow of [
+        [runtimeNode(), exporterNode({ ...exporter, folder: "${NO_SUCH}/lines" })],
+        [runtimeNode({ folder: "queues/${NO_SUCH}" }), exporterNode(exporter)],
+      ]) {
+        const from = nodeRed.lines.length;
+        await nodeRed.deploy([TAB, ...flow, ...listeners(["exporter"])]);
+        await nodeRed.waitFor("The environment variable NO_SUCH has no value", from);
+        await send(nodeRed, { payload: 2 });
+        await until("refused", async () =>
+          (await heard(nodeRed)).caught.some((said) => JSON.stringify(said).includes("NO_SUCH")),
+        );
+      }
+      const made = [nodeRed.userDir, join(nodeRed.userDir, "queues")].flatMap((folder) => readdirSync(folder));
+      assert.ok(!made.some((name) => name.includes("NO_SUCH")), made.join());
+    });
+
     it("waits while a folder stands in the place of the file", async () => {
       mkdirSync(out);
       await nodeRed.deploy([TAB, runtimeNode(), exporterNode(), ...listeners(["exporter"])]);

@@ -40,6 +40,17 @@ describe("settings of a queue", () => {
     assert.match(problems[1]!.message, /between 1 and 16/);
   });
 
+  it("says what was typed where that is no number, and what is allowed where it is below zero", () => {
+    const messages = (input: object): string[] => checkFlushSettings(input).problems.map(({ message }) => message);
+
+    assert.deepEqual(messages({ backlogRecords: "${MOST}" }), ['backlogRecords must be a number, not "${MOST}".']);
+    for (const backlogRecords of [-3, "-3"]) {
+      assert.deepEqual(messages({ backlogRecords }), [
+        "backlogRecords must be between 1 and 1000000000000, or 0 for no limit.",
+      ]);
+    }
+  });
+
   it("tells a mistyped name instead of ignoring it", () => {
     const { problems } = checkFlushSettings({ writeInterval: 5 });
 
