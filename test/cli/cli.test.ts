@@ -17,8 +17,7 @@ interface Ran {
   readonly notes: string;
 }
 
-describe("the command line", function () {
-  this.timeout(30_000);
+describe("the command line", () => {
   let command: string;
   /** As the killed process left it; each test has a copy. */
   let left: string;

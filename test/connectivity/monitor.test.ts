@@ -172,5 +172,5 @@ describe("The monitor of the network", () => {
     const lastMs = (arrivals.findLastIndex((count) => count > 0) + 1) * 100;
     assert.ok(most < 60, `${most} of 1,000 within 100 ms`);
     process.stdout.write(`      1,000 come back within ${lastMs / 1_000} s, at most ${most} of them in any 0.1 s\n`);
-  }).timeout(60_000);
+  });
 });

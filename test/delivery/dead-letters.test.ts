@@ -237,7 +237,7 @@ describe("dead letters", () => {
       }),
       { numRuns: 60 },
     );
-  }).timeout(30_000);
+  });
 });
 
 describe("a store tells", () => {

@@ -129,8 +129,7 @@ const LET_GO_WHILE_TAKING: Example = [
 ];
 
 describe("Every record", () => {
-  it("reaches exactly one end, whatever the target answers and the user does meanwhile", async function () {
-    this.timeout(60_000);
+  it("reaches exactly one end, whatever the target answers and the user does meanwhile", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(deed, { maxLength: 40 }),
@@ -183,8 +182,7 @@ describe("Every record", () => {
     );
   });
 
-  it("reaches at most one end when the delivery is closed at any moment, and is else in the log", async function () {
-    this.timeout(60_000);
+  it("reaches at most one end when the delivery is closed at any moment, and is else in the log", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(deed, { maxLength: 20 }),

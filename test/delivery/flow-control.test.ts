@@ -56,7 +56,7 @@ describe("Flow control", () => {
 
       const share = ((records / link.recordsPerSecond) * 1_000) / tookMs;
       assert.ok(share >= 0.9, `${share.toFixed(3)} of it`);
-    }).timeout(30_000);
+    });
   }
 
   it("never has more batches under way than the user allows, nor one larger", async () => {
@@ -81,7 +81,7 @@ describe("Flow control", () => {
 
     assert.ok(source.mostTakenBytes <= 50_000 * 10, `${source.mostTakenBytes} bytes`);
     await rig.close();
-  }).timeout(30_000);
+  });
 });
 
 describe("The size of a batch", () => {

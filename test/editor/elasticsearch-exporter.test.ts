@@ -27,8 +27,7 @@ describe("the dialog of the Elasticsearch exporter", () => {
   after(() => browser?.close());
 
   for (const version of NODE_RED_VERSIONS) {
-    describe(`in Node-RED ${version}`, function () {
-      this.timeout(120_000);
+    describe(`in Node-RED ${version}`, () => {
       let context: BrowserContext;
       let nodeRed: NodeRed;
       let editor: Editor;

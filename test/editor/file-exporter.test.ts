@@ -13,8 +13,7 @@ const TAB = { id: "tab1", type: "tab", label: "Flow" };
 const PICTURES = process.env["RESILIENT_PICTURES"];
 
 for (const version of NODE_RED_VERSIONS) {
-  describe(`the editor of Node-RED ${version}`, function () {
-    this.timeout(120_000);
+  describe(`the editor of Node-RED ${version}`, () => {
     let browser: Browser;
     let context: BrowserContext;
     let nodeRed: NodeRed;

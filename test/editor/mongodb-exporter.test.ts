@@ -31,8 +31,7 @@ describe("the dialog of the MongoDB exporter", () => {
   });
 
   for (const version of NODE_RED_VERSIONS) {
-    describe(`in Node-RED ${version}`, function () {
-      this.timeout(120_000);
+    describe(`in Node-RED ${version}`, () => {
       let context: BrowserContext;
       let nodeRed: NodeRed;
       let editor: Editor;

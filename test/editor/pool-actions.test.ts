@@ -23,8 +23,7 @@ interface PoolState {
 }
 
 for (const version of NODE_RED_VERSIONS) {
-  describe(`a pool under the hands of a user, in the editor of Node-RED ${version}`, function () {
-    this.timeout(120_000);
+  describe(`a pool under the hands of a user, in the editor of Node-RED ${version}`, () => {
     let browser: Browser;
     let context: BrowserContext;
     let nodeRed: NodeRed;

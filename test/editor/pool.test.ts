@@ -8,8 +8,7 @@ import { TAB, fn, member, poolNode } from "../node-red/pool-flows.js";
 import { Editor, browserPath, newContext, startBrowser } from "./editor.js";
 
 for (const version of NODE_RED_VERSIONS) {
-  describe(`the pool in the editor of Node-RED ${version}`, function () {
-    this.timeout(120_000);
+  describe(`the pool in the editor of Node-RED ${version}`, () => {
     let browser: Browser;
     let context: BrowserContext;
     let nodeRed: NodeRed;

@@ -12,8 +12,7 @@ import { Editor, browserPath, newContext, startBrowser } from "./editor.js";
 const PICTURES = process.env["RESILIENT_PICTURES"];
 
 for (const version of NODE_RED_VERSIONS) {
-  describe(`the sidebar in the editor of Node-RED ${version}`, function () {
-    this.timeout(120_000);
+  describe(`the sidebar in the editor of Node-RED ${version}`, () => {
     let browser: Browser;
     let context: BrowserContext;
     let nodeRed: NodeRed;

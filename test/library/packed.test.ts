@@ -17,8 +17,7 @@ import { programsIn } from "./docs.js";
 
 const NAME = "node-red-contrib-resilient-exporters";
 
-describe("the packed library", function () {
-  this.timeout(60_000);
+describe("the packed library", () => {
   let folder: string;
 
   before(async function () {

@@ -16,8 +16,6 @@ import {
 import { MongoServer, needMongoServer } from "../servers/mongodb.js";
 import { CONFIRMED, Program } from "./shelf.js";
 
-const PATIENCE_MS = 30_000;
-
 /** The transform of that README. */
 function halved(data: unknown): unknown {
   const reading = data as { metric: number };
@@ -39,8 +37,7 @@ async function documentsIn(server: ElasticsearchServer, index: string): Promise<
   });
 }
 
-describe("the examples of the Python package for MongoDB", function () {
-  this.timeout(PATIENCE_MS);
+describe("the examples of the Python package for MongoDB", () => {
   const password = "p/w d@:%";
   let server: MongoServer;
   let client: MongoClient;
@@ -122,8 +119,7 @@ describe("the examples of the Python package for MongoDB", function () {
 });
 
 for (const version of VERSIONS) {
-  describe(`the examples of the Python package for Elasticsearch ${version}`, function () {
-    this.timeout(PATIENCE_MS);
+  describe(`the examples of the Python package for Elasticsearch ${version}`, () => {
     let server: ElasticsearchServer;
     let program: Program;
 

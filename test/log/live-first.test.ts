@@ -205,5 +205,5 @@ describe("new records first", () => {
       }),
       { numRuns: 400 },
     );
-  }).timeout(60_000);
+  });
 });

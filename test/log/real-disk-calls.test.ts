@@ -21,8 +21,7 @@ const MENDED_WITHIN_MS = 30_000;
 /** Descriptors that the process may have: it needs some thirty for itself. */
 const DESCRIPTORS = 80;
 
-describe("a process whose file calls fail", function () {
-  this.timeout(60_000);
+describe("a process whose file calls fail", () => {
   let folder: string;
   let child: ChildProcess | undefined;
   let disk: FaultyDisk | undefined;

@@ -15,8 +15,7 @@ const POLICY: FlushPolicy = { writeIntervalMs: 10, syncIntervalMs: 100, memorySh
 /** After a failure the flusher waits up to some seconds before its next round. */
 const MENDED_WITHIN_MS = 15_000;
 
-describe("the log on a real disk", function () {
-  this.timeout(60_000);
+describe("the log on a real disk", () => {
   let disk: FaultyDisk;
   let folder: string;
   let flusher: Flusher;

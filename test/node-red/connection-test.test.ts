@@ -17,8 +17,7 @@ interface Report {
 }
 
 for (const version of NODE_RED_VERSIONS) {
-  describe(`a test of a connection in Node-RED ${version}`, function () {
-    this.timeout(60_000);
+  describe(`a test of a connection in Node-RED ${version}`, () => {
     let nodeRed: NodeRed;
     let mute: Server;
     let muteUrl: string;
@@ -125,8 +124,7 @@ for (const version of NODE_RED_VERSIONS) {
     }
   });
 
-  describe(`a test of a connection in Node-RED ${version} with users`, function () {
-    this.timeout(60_000);
+  describe(`a test of a connection in Node-RED ${version} with users`, () => {
     let nodeRed: NodeRed;
 
     before(async () => {

@@ -72,8 +72,7 @@ const DAMAGES: readonly Damage[] = [
   },
 ];
 
-describe("a damaged queue folder", function () {
-  this.timeout(120_000);
+describe("a damaged queue folder", () => {
   let folder: string;
   let template: string;
   let witness: Witness;

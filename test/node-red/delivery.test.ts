@@ -30,8 +30,7 @@ const SECRET = "$2b$04$uMZ1OYB.FTjuXrFGuVNvQOAkLPjQvkaPgt9FZrhf/f2QXx7Ovdqw6";
 const QUEUE = { runtime: "rt", queue: "exporter" };
 
 for (const version of NODE_RED_VERSIONS) {
-  describe(`deliveries in Node-RED ${version}`, function () {
-    this.timeout(120_000);
+  describe(`deliveries in Node-RED ${version}`, () => {
     let nodeRed: NodeRed;
     let out: string;
 

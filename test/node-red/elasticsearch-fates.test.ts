@@ -9,8 +9,7 @@ import { skipBecause } from "../support/skip.js";
 import { elasticsearchNode, fanOut, listenersToAll, shownBy } from "./exporters.js";
 import { TAB, heard, runtimeNode, send, until } from "./flows.js";
 
-describe("what Elasticsearch refuses, in Node-RED", function () {
-  this.timeout(60_000);
+describe("what Elasticsearch refuses, in Node-RED", () => {
   let server: ElasticsearchServer;
   let nodeRed: NodeRed;
   let access: object;

@@ -32,8 +32,7 @@ const NO_SECRETS = {
 };
 const PROXY_LOGIN = { user: "pi@site", password: SPECIAL };
 
-describe("the ways to Elasticsearch, in Node-RED", function () {
-  this.timeout(60_000);
+describe("the ways to Elasticsearch, in Node-RED", () => {
   let server: ElasticsearchServer;
   let nodeRed: NodeRed;
   let folder: string;

@@ -18,8 +18,7 @@ import { linesOf, until } from "./flows.js";
 const FOLDER = join(projectFolder, "examples");
 const DAY = new Date().toISOString().slice(0, 10).replaceAll("-", ".");
 
-describe("the example flows with a database", function () {
-  this.timeout(60_000);
+describe("the example flows with a database", () => {
   let mongo: MongoServer;
   let client: MongoClient;
   let double: WireDouble;

@@ -22,8 +22,7 @@ import {
 const MAX_DEPLOY_MS = 5_000;
 
 for (const version of NODE_RED_VERSIONS) {
-  describe(`the file exporter in Node-RED ${version}`, function () {
-    this.timeout(120_000);
+  describe(`the file exporter in Node-RED ${version}`, () => {
     let nodeRed: NodeRed;
     let out: string;
 

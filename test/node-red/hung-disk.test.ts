@@ -21,8 +21,7 @@ import {
 /** Node-RED gives a node 15 s to close, and then says so. */
 const MAX_DEPLOY_MS = 12_000;
 
-describe("a disk that hangs under the file of one exporter", function () {
-  this.timeout(120_000);
+describe("a disk that hangs under the file of one exporter", () => {
   let disk: FaultyDisk;
   let nodeRed: NodeRed;
 

@@ -19,8 +19,7 @@ const MESSAGES_PER_SECOND = 500;
 /** Calls that create, change or remove a file, or sync one. */
 const CALLS = "openat,creat,write,pwrite64,writev,pwritev,fsync,fdatasync,rename,unlink,mkdir,rmdir,truncate,ftruncate";
 
-describe("a queue whose target is up", function () {
-  this.timeout(60_000);
+describe("a queue whose target is up", () => {
   let nodeRed: NodeRed | undefined;
   let witness: Witness | undefined;
 

@@ -13,8 +13,7 @@ import { TAB, heard, runtimeNode, send, until } from "./flows.js";
 const QUICK = { selectTimeoutMs: 1_000, connectTimeoutMs: 1_000, requestTimeoutMs: 3_000 };
 const NO_SECRETS = { user: "", password: "" };
 
-describe("what MongoDB refuses, in Node-RED", function () {
-  this.timeout(60_000);
+describe("what MongoDB refuses, in Node-RED", () => {
   let nodeRed: NodeRed;
   let server: MongoServer;
   let client: MongoClient;

@@ -18,8 +18,7 @@ const NO_SECRETS = { user: "", password: "", key: "", passphrase: "" };
 /** Of a key, in turn; each state of it must be written before the next. */
 const STATES = 200;
 
-describe("the ways to write to MongoDB, in Node-RED", function () {
-  this.timeout(60_000);
+describe("the ways to write to MongoDB, in Node-RED", () => {
   let nodeRed: NodeRed;
   let server: MongoServer;
 

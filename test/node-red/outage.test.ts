@@ -82,9 +82,7 @@ describe("a file that cannot be written", function () {
   });
 });
 
-describe("a queue folder whose runtime is gone", function () {
-  this.timeout(60_000);
-
+describe("a queue folder whose runtime is gone", () => {
   it("is told of, and delivered from once a runtime has it again", async () => {
     const nodeRed = await startNodeRed("5");
     try {
@@ -108,9 +106,7 @@ describe("a queue folder whose runtime is gone", function () {
   });
 });
 
-describe("a queue folder that another Node-RED has", function () {
-  this.timeout(60_000);
-
+describe("a queue folder that another Node-RED has", () => {
   it("is taken over by itself when that one is killed, with what waits in it", async () => {
     const folder = mkdtempSync(join(tmpdir(), "resilient-takeover-"));
     const file = join(folder, "later", "out.jsonl");

@@ -90,8 +90,7 @@ for (const version of NODE_RED_VERSIONS) {
       assert.equal(deployed?.["payload"], "after a deploy");
     });
 
-    it("ends within its time when asked to, and comes back with its flows on the same port", async function () {
-      this.timeout(60_000);
+    it("ends within its time when asked to, and comes back with its flows on the same port", async () => {
       const { url, pid } = nodeRed;
 
       const exit = await nodeRed.stop();
@@ -103,8 +102,7 @@ for (const version of NODE_RED_VERSIONS) {
       assert.ok((await nodeRed.flows()).length > 0);
     });
 
-    it("can be killed and started again", async function () {
-      this.timeout(60_000);
+    it("can be killed and started again", async () => {
       const from = nodeRed.lines.length;
 
       await nodeRed.kill9();

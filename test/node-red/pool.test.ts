@@ -8,8 +8,7 @@ import { linesOf, send, until } from "./flows.js";
 import { TAB, TAB2, around, fn, member, poolHeard, poolNode } from "./pool-flows.js";
 
 for (const version of NODE_RED_VERSIONS) {
-  describe(`a pool in Node-RED ${version}`, function () {
-    this.timeout(120_000);
+  describe(`a pool in Node-RED ${version}`, () => {
     let nodeRed: NodeRed;
 
     beforeEach(async () => {

@@ -18,8 +18,7 @@ function example(name: string): Flow {
 }
 
 for (const version of NODE_RED_VERSIONS) {
-  describe(`a transform in Node-RED ${version}`, function () {
-    this.timeout(120_000);
+  describe(`a transform in Node-RED ${version}`, () => {
     let nodeRed: NodeRed;
 
     beforeEach(async () => {

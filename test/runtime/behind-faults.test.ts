@@ -28,8 +28,7 @@ const FAULTS: readonly (readonly [string, Faults])[] = [
 const EACH_MS = 500;
 const WELL_MS = 30;
 
-describe("memory behind a link that fails", function () {
-  this.timeout(120_000);
+describe("memory behind a link that fails", () => {
   let peer: ScriptedPeer;
   let proxy: FaultProxy;
 

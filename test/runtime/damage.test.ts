@@ -75,7 +75,7 @@ function segmentsOf(folder: string): string[] {
 }
 
 describe("a damaged folder", function () {
-  this.timeout(30_000 + CORRUPTIONS * 60);
+  this.timeout(120_000 + CORRUPTIONS * 60);
   let folder: string;
 
   beforeEach(() => {

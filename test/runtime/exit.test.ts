@@ -35,8 +35,7 @@ async function numbersIn(folder: string): Promise<number[]> {
   return numbers;
 }
 
-describe("a process that ends with records in memory", function () {
-  this.timeout(60_000);
+describe("a process that ends with records in memory", () => {
   let folder: string;
 
   beforeEach(() => {

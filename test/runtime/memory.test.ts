@@ -32,9 +32,7 @@ async function live(what: string): Promise<Found> {
   return JSON.parse(said) as Found;
 }
 
-describe("memory", function () {
-  this.timeout(120_000);
-
+describe("memory", () => {
   it("is enough for a hundred thousand records that wait, and for their drain", async () => {
     const { grown, delivered, dropped } = await live("drain");
 

@@ -195,7 +195,8 @@ class Feed {
     for (let i = 0; i < count;) {
       for (let n = 0; n < PER_TURN && i < count; n++, i++) this.#send();
       await turn();
-      while (this.#waiting() > MOST_WAITING || this.#isMemoryHalfFull) await turn();
+      // Not turn by turn: that would be CPU time, more of it the slower the disk.
+      while (this.#waiting() > MOST_WAITING || this.#isMemoryHalfFull) await pause(1);
     }
     await this.idle();
     const { user, system } = process.cpuUsage(cpu);

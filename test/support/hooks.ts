@@ -8,7 +8,7 @@ import { openPathsInTempFolders, removeTempFolders } from "./temp-folder.js";
 import { forgetTimers, liveTimers, watchTimers } from "./timers.js";
 
 /** Closing is asynchronous in places where nobody can wait for it (a socket's last event): so long is no leak yet. */
-const GRACE_MS = 200;
+const GRACE_MS = 2_000;
 
 /** Told at the end, since mocha ends the whole run at the first root hook that fails, and would hide every later test. */
 const leaks: string[] = [];

@@ -48,8 +48,6 @@ export interface TargetHarness {
   };
   /** Within this a call to a mute peer must have ended, in ms. */
   readonly deadlineMs: number;
-  /** Time for one test that waits for the other end, in ms. Default 10,000 beside the deadline. */
-  readonly patienceMs?: number;
 }
 
 /** A redelivery within this: real servers, short waits. */
@@ -71,8 +69,7 @@ interface Rig {
 }
 
 export function describeTarget(name: string, harness: TargetHarness): void {
-  describe(`${name}, as every target,`, function () {
-    this.timeout(harness.deadlineMs + (harness.patienceMs ?? 10_000));
+  describe(`${name}, as every target,`, () => {
     let undo: (() => Promise<void>)[] = [];
 
     afterEach(async () => {

@@ -44,8 +44,7 @@ function codeOf(outcome: Outcome | undefined): string | undefined {
 
 for (const version of VERSIONS) {
   for (const client of CLIENTS) {
-    describe(`Elasticsearch ${version} (${client.name})`, function () {
-      this.timeout(20_000);
+    describe(`Elasticsearch ${version} (${client.name})`, () => {
       const parts = { loadDriver: client.load };
       let server: ElasticsearchServer;
       let connection: ConnectionOptions;
@@ -412,8 +411,7 @@ for (const version of VERSIONS) {
   }
 }
 
-describe("A small Elasticsearch without security", function () {
-  this.timeout(20_000);
+describe("A small Elasticsearch without security", () => {
   let server: ElasticsearchServer;
 
   before(async function () {
@@ -448,8 +446,7 @@ describe("A small Elasticsearch without security", function () {
     assert.match(report.messages.join(" "), /Connected to Elasticsearch 9\.5\.3\. The server asks for no login\./u);
   });
 
-  it("has everything that was acknowledged after it was killed in the midst of writing, exactly once", async function () {
-    this.timeout(60_000);
+  it("has everything that was acknowledged after it was killed in the midst of writing, exactly once", async () => {
     const target = await openTarget({ index: "killed", connection: server.connection });
     let sent = 0;
     let unsure: ReturnType<typeof records> = [];

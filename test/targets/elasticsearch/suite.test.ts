@@ -94,8 +94,6 @@ for (const version of VERSIONS) {
     }
 
     describe("in the delivery", function () {
-      this.timeout(15_000);
-
       /** Delivers until so many records have found their end. */
       async function deliver(
         records: readonly LogRecord[],

@@ -11,8 +11,7 @@ import { LogModel } from "./log-model.js";
 
 const signal = new AbortController().signal;
 
-describe("A file on a real disk that fails", function () {
-  this.timeout(60_000);
+describe("A file on a real disk that fails", () => {
   let disk: FaultyDisk | undefined;
   let file: string;
   let log: LogModel;

@@ -34,7 +34,7 @@ async function lifeAndDeath(file: string, cursor: Cursor): Promise<Cursor> {
 
 describe("A process killed while it appends", () => {
   it(`leaves each line in the file exactly once, in order, through ${KILLS} kills`, async function () {
-    this.timeout(10_000 + KILLS * 3_000);
+    this.timeout(120_000 + KILLS * 3_000);
     const file = join(tempFolder(), "data.log");
     let cursor: Cursor = { next: 0, state: "" };
     for (let i = 0; i < KILLS; i++) cursor = await lifeAndDeath(file, cursor);

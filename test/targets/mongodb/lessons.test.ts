@@ -31,8 +31,7 @@ interface Line {
   until(kind: DeliveryEvent["kind"], times?: number): Promise<void>;
 }
 
-describe("MongoDB and the lessons of others", function () {
-  this.timeout(20_000);
+describe("MongoDB and the lessons of others", () => {
   let server: MongoServer;
   let proxy: FaultProxy;
   let client: MongoClient;

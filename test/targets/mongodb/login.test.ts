@@ -8,8 +8,7 @@ import { makeTarget, never, records } from "./rig.js";
 
 const PATIENT = { selectTimeoutMs: 1_000, connectTimeoutMs: 1_000, requestTimeoutMs: 2_000 };
 
-describe("MongoDB with login and TLS", function () {
-  this.timeout(20_000);
+describe("MongoDB with login and TLS", () => {
   const password = `p@ss:w/ö?#[]!$&'()*+,;=%25"\\ ^{}|~<>\``;
   let server: MongoServer;
   let login: object;

@@ -22,7 +22,6 @@ describe("MongoDB target", () => {
     oncePer: "id",
     can: { stop: givenUrl === undefined, mute: false, poison: true },
     deadlineMs: DEADLINE_MS,
-    patienceMs: 20_000,
     async make({ isStarted }) {
       if (givenUrl !== undefined) return benchFor(givenUrl, givenUrl);
       const server = await MongoServer.make();
@@ -40,7 +39,6 @@ describe("MongoDB target", () => {
     oncePer: "id",
     can: { stop: true, mute: true, poison: true },
     deadlineMs: DEADLINE_MS * 2 + SETTINGS.selectTimeoutMs,
-    patienceMs: 20_000,
     async make({ isStarted }) {
       const server = givenUrl === undefined ? await MongoServer.make() : undefined;
       await server?.start();
