@@ -12,10 +12,10 @@ import { TargetConfigError, TargetUnavailableError } from "../../../src/targets/
 import { freePort } from "../../servers/mongodb.js";
 import { FaultProxy } from "../../support/fault-proxy.js";
 import { WireDouble } from "../../support/wire-double.js";
-import { doubleRig, kinds, makeTarget, never, QUICK, records } from "./rig.js";
+import { doubleRig, kinds, makeTarget, never, PATIENT, QUICK, records } from "./rig.js";
 
 /** Beyond any deadline of these tests. */
-const SOON_MS = 3_000;
+const SOON_MS = 20_000;
 const PASSWORD = `p@ss:w/ö?#[]!$&'()*+,;=%25"\\ ^{}|~<>\``;
 
 describe("A MongoDB connection", () => {
@@ -35,7 +35,7 @@ describe("A MongoDB connection", () => {
     const double = await WireDouble.listen();
     const { port } = double;
     await double.close();
-    const waiting = target(`mongodb://127.0.0.1:${port}`);
+    const waiting = target(`mongodb://127.0.0.1:${port}`, {}, { ...PATIENT, selectTimeoutMs: 600 });
     for (let attempt = 0; attempt < 2; attempt++) {
       await assert.rejects(waiting.open(never), (error) => unavailable(error, "ECONNREFUSED"));
     }
@@ -48,7 +48,7 @@ describe("A MongoDB connection", () => {
   });
 
   it("to a host that the DNS does not know, or cannot be asked about, is unavailable", async () => {
-    await assert.rejects(target("mongodb://no-such-host.invalid").open(never), TargetUnavailableError);
+    await assert.rejects(target("mongodb://no-such-host.invalid", {}, QUICK).open(never), TargetUnavailableError);
   });
 
   it("by mongodb+srv while no DNS answers is unavailable, each time it is asked for", async () => {
@@ -89,7 +89,7 @@ describe("A MongoDB connection", () => {
           const peer = await listen(behave);
           undo.push(() => peer.close());
 
-          const opening = target(`mongodb://127.0.0.1:${peer.port}`, {}, { tls }).open(never);
+          const opening = target(`mongodb://127.0.0.1:${peer.port}`, {}, { ...QUICK, tls }).open(never);
 
           await within(SOON_MS, assert.rejects(opening, isTargetError));
         });
@@ -146,8 +146,9 @@ describe("A MongoDB connection", () => {
   it("of one target that times out does not disturb the neighbour on the same client", async () => {
     const double = await WireDouble.listen();
     undo.push(() => double.close());
-    const slow = target(double.url, { collection: "slow" });
-    const quick = target(double.url, { collection: "quick" });
+    const deadline = { requestTimeoutMs: 2_000 };
+    const slow = target(double.url, { collection: "slow" }, deadline);
+    const quick = target(double.url, { collection: "quick" }, deadline);
     await slow.open(never);
     await quick.open(never);
     double.next("insert", "mute");
@@ -290,7 +291,7 @@ describe("Testing a MongoDB connection", () => {
   it("says that it works, and what is there", async () => {
     double.next("buildInfo", { version: "8.0.4" });
     double.next("hello", { ...double.hello, setName: "rs0" });
-    const result = await testConnection({ uri: double.url, ...QUICK, direct: true }, never);
+    const result = await testConnection({ uri: double.url, ...PATIENT, direct: true }, never);
 
     assert.equal(result.ok, true);
     assert.match(result.details.join(" "), /version 8\.0\.4/);
@@ -317,7 +318,7 @@ describe("Testing a MongoDB connection", () => {
 
   it("says that a secondary takes no writes", async () => {
     double.hello = { ...double.hello, isWritablePrimary: false, secondary: true, setName: "rs0", hosts: [] };
-    const result = await testConnection({ uri: double.url, ...QUICK, direct: true }, never);
+    const result = await testConnection({ uri: double.url, ...PATIENT, direct: true }, never);
 
     assert.equal(result.ok, false);
     assert.match(result.message, /not the primary/);
@@ -329,7 +330,7 @@ describe("Testing a MongoDB connection", () => {
         authenticatedUserPrivileges: [{ resource: { db: "plant", collection }, actions: ["find", "insert"] }],
       },
     });
-    const connection = { uri: double.url, ...QUICK, mechanism: "MONGODB-X509", user: "CN=pi" };
+    const connection = { uri: double.url, ...PATIENT, mechanism: "MONGODB-X509", user: "CN=pi" };
     double.next("connectionStatus", privileges("other"));
     const no = await testConnection(connection, never, place);
     double.next("connectionStatus", privileges(""));
@@ -347,7 +348,7 @@ describe("Testing a MongoDB connection", () => {
       return "mute";
     });
 
-    await assert.rejects(testConnection({ uri: double.url, ...QUICK }, abort.signal), /the page was left/);
+    await assert.rejects(testConnection({ uri: double.url, ...PATIENT }, abort.signal), /the page was left/);
   });
 });
 

@@ -18,7 +18,7 @@ import { MemorySource } from "../../support/memory-source.js";
 import { WireDouble } from "../../support/wire-double.js";
 import { makeTarget, QUICK, record, records } from "./rig.js";
 
-const PATIENT = { selectTimeoutMs: 2_000, connectTimeoutMs: 2_000, requestTimeoutMs: 2_000 };
+const PATIENT = { selectTimeoutMs: 5_000, connectTimeoutMs: 5_000, requestTimeoutMs: 5_000 };
 
 interface Line {
   readonly source: MemorySource;
@@ -227,7 +227,7 @@ describe("MongoDB and the lessons of others", () => {
 
   it("connects and delivers over a link with 400 ms each way", async () => {
     await proxy.set({ latencyMs: 400 });
-    const slow = { selectTimeoutMs: 8_000, connectTimeoutMs: 8_000, requestTimeoutMs: 8_000 };
+    const slow = { selectTimeoutMs: 30_000, connectTimeoutMs: 30_000, requestTimeoutMs: 30_000 };
     const { ended, events } = line(records(20), {}, proxied(), slow);
 
     await ended(20);
@@ -242,7 +242,7 @@ describe("MongoDB and the lessons of others", () => {
       records(20, (n) => ({ n, text: "x".repeat(10_000) })),
       {},
       proxied(),
-      { ...PATIENT, requestTimeoutMs: 1_000 },
+      { ...PATIENT, requestTimeoutMs: 1_500 },
     );
 
     await ended(20);

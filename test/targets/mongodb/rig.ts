@@ -1,4 +1,4 @@
-/** What the tests of this folder share: targets with short deadlines against the wire double, closed after each test. */
+/** What the tests of this folder share: targets against the wire double, closed after each test. */
 import { encode } from "../../../src/codec.js";
 import type { LogRecord } from "../../../src/record.js";
 import { checkMongoOptions } from "../../../src/targets/mongodb/options.js";
@@ -6,8 +6,10 @@ import { MongoTarget } from "../../../src/targets/mongodb/target.js";
 import { recordOf, type RecordParts } from "../../support/memory-source.js";
 import { WireDouble } from "../../support/wire-double.js";
 
-/** Short, since most of these tests wait for one of them. */
+/** For tests that wait for one of them. */
 export const QUICK = { selectTimeoutMs: 400, connectTimeoutMs: 400, requestTimeoutMs: 400 };
+/** For all others: a machine with other work may stop anyone for a second. */
+export const PATIENT = { selectTimeoutMs: 5_000, connectTimeoutMs: 5_000, requestTimeoutMs: 5_000 };
 
 /** Never aborts. */
 export const never: AbortSignal = new AbortController().signal;
@@ -27,7 +29,7 @@ export function makeTarget(url: string, options: object = {}, connection: object
       database: "plant",
       collection: "readings",
       ...options,
-      connection: { uri: url, ...QUICK, ...connection },
+      connection: { uri: url, ...PATIENT, ...connection },
     }),
   );
 }
