@@ -44,11 +44,15 @@ export class ElasticsearchSubject implements Subject {
   }
 
   async *arrived(): AsyncIterable<unknown> {
-    const { status } = await this.#server.request("POST", "/readings/_refresh");
+    const { status } = await this.#server.request("HEAD", "/readings");
     if (status === 404) return;
+    // A server that was started just now answers before it has its shards.
+    await this.#server.request("GET", "/_cluster/health/readings?wait_for_status=yellow&timeout=60s");
+    await this.#server.request("POST", "/readings/_refresh");
     for (let after: readonly unknown[] | undefined; ;) {
       const search = { size: PAGE, sort: [{ n: "asc" }, "_doc"], ...(after && { search_after: after }) };
-      const { body } = await this.#server.request("POST", "/readings/_search", search);
+      const { status: found, body } = await this.#server.request("POST", "/readings/_search", search);
+      if (found !== 200) throw new Error(`${found} ${JSON.stringify(body)}`);
       const { hits } = (body as { hits: { hits: readonly Hit[] } }).hits;
       for (const { _source } of hits) yield _source;
       if (hits.length < PAGE) return;

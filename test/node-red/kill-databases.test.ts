@@ -16,7 +16,7 @@ import { skipBecause } from "../support/skip.js";
 const KILLS = Number(process.env["KILLS"] ?? 5);
 
 describe("kill -9 of Node-RED 4.1 and of MongoDB", function () {
-  this.timeout(KILLS * 40_000 + 180_000);
+  this.timeout(KILLS * 120_000 + 600_000);
 
   before(async function () {
     await needMongoServer(this);
@@ -28,7 +28,7 @@ describe("kill -9 of Node-RED 4.1 and of MongoDB", function () {
 });
 
 describe("kill -9 of Node-RED 5 and of Elasticsearch", function () {
-  this.timeout(KILLS * 60_000 + START_TIMEOUT_MS);
+  this.timeout(KILLS * 120_000 + 2 * START_TIMEOUT_MS);
 
   before(function () {
     if (VERSIONS[0] === "given") skipBecause(this, "a given server is not killed");
