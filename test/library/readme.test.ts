@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync } from "node:fs";
 import { ExporterPool, FileExporter } from "../../src/index.js";
+import { tempFolder } from "../support/temp-folder.js";
 import { CONFIRMED, Program, Shelf } from "./shelf.js";
 
 /** The transform of that README. */
@@ -213,11 +214,16 @@ describe("the examples of the Python package", () => {
   });
 
   it("leave nothing in the working folder (seed defect 28)", async () => {
-    const before = readdirSync(process.cwd());
+    const before = process.cwd();
+    const own = tempFolder(); // others work in that of the project
+    process.chdir(own);
+    try {
+      await fileExporter("mydata.txt").send("value");
+    } finally {
+      process.chdir(before);
+    }
 
-    await fileExporter("mydata.txt").send("value");
-
-    assert.deepEqual(readdirSync(process.cwd()), before);
+    assert.deepEqual(readdirSync(own), []);
     assert.ok(existsSync(program.path("mydata.txt")));
   });
 });
