@@ -1,7 +1,7 @@
 /**
  * A process with a small heap whose link fails in every way: run by `behind-faults.test.ts`. Arguments: folder, the
- * server's URL. Tells its parent when it has delivered once, sends what it has to send, and waits to hear that the link
- * is well again. Then it delivers all, and tells how much memory it used at most.
+ * server's URL. Tells its parent when it has delivered once, sends what it has to send, tells that, too, and waits to hear
+ * that the link is well again. Then it delivers all, and tells how much memory it used at most.
  */
 import { once } from "node:events";
 import { Runtime } from "../../src/runtime/runtime.js";
@@ -56,8 +56,9 @@ async function run(folder: string, url: string): Promise<void> {
     send(n);
     if (n % 1_000 === 0) await pause(LOOK_MS);
   }
-  await healed;
   const waited = exporter.status().waiting;
+  process.send!("sent");
+  await healed;
   exporter.resume();
   await untilDelivered();
   clearInterval(looking);

@@ -71,6 +71,8 @@ describe("memory behind a link that fails", () => {
       Promise.race([once(child, "message"), ended.then(() => Promise.reject(new Error(complained)))]);
 
     await told();
+    const sent = told();
+    sent.catch(() => undefined); // it is awaited later
     await proxy.loseAnswerTo("/_bulk");
     for (const [, faults] of FAULTS) {
       await proxy.set(faults);
@@ -79,6 +81,11 @@ describe("memory behind a link that fails", () => {
       await proxy.set({});
       await wait(WELL_MS);
     }
+    // A child that is slow still sends: what it delivers meanwhile would not have waited.
+    await proxy.set({ accept: "refuse" });
+    proxy.resetAll();
+    await sent;
+    await proxy.set({});
     child.send("healed");
     const [found] = (await told()) as [Told];
     const [code] = await ended;
