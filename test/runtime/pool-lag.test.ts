@@ -6,8 +6,8 @@ import { tempFolder } from "../support/temp-folder.js";
 
 const RECORDS = 200_000;
 const LIMIT = 150_000;
-/** CPU time, not the clock: other work on the machine does not count, but takes its caches. */
-const CPU_MARGIN = 1.6;
+/** CPU time, not the clock: other work on the machine does not count, but takes its caches. A look through what waits costs far more. */
+const CPU_MARGIN = 3;
 
 describe("a member of a pool that falls far behind", () => {
   it("costs the others nothing, takes no memory, and loses by its own limit alone", async () => {
