@@ -22,8 +22,8 @@ let names = 0;
 
 /** Asks again and again, at most five seconds long. */
 async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const givesUpAt = performance.now() + 5_000;
-  while (!(await isSo())) assert.ok(performance.now() < givesUpAt, "it did not become so within 5 s");
+  const givesUpAt = performance.now() + 60_000;
+  while (!(await isSo())) assert.ok(performance.now() < givesUpAt, "it did not become so within a minute");
 }
 
 /** An index that no other test, and no earlier run on a given server, has used. */
@@ -478,11 +478,15 @@ describe("A small Elasticsearch without security", () => {
     const target = await openTarget({ index: "queue", connection: server.connection });
     const names = Array.from({ length: 6 }, (_, i) => `queue-${i}`);
     for (const name of names) await server.request("PUT", `/${name}`);
-    let waiting = names.map((name) => records(8, (i) => ({ i }), { routing: { index: name } }));
+    let waiting: ReturnType<typeof records>[] = [];
     let refused = 0;
+    let sent = 0;
 
-    for (let round = 0; waiting.length > 0; round++) {
-      assert.ok(round < 100, "the queue stays full");
+    for (let round = 0; waiting.length > 0 || refused === 0; round++) {
+      assert.ok(round < 100, refused > 0 ? "the queue stays full" : "the queue was never full");
+      // A server that is quick, or hears of one after the other, may have taken them all.
+      if (waiting.length === 0) waiting = names.map((name) => records(8, (i) => ({ i }), { routing: { index: name } }));
+      if (refused === 0) sent += 48;
       const answers = await Promise.all(waiting.map((batch) => target.deliver(batch, new AbortController().signal)));
       for (const { outcomes, consequence } of answers) {
         const count = outcomes.filter(({ kind }) => kind === "retry").length;
@@ -494,8 +498,7 @@ describe("A small Elasticsearch without security", () => {
         .filter((batch) => batch.length > 0);
     }
 
-    assert.ok(refused > 0, "the queue was never full");
     await server.request("POST", "/queue-*/_refresh");
-    assert.equal(((await server.request("GET", "/queue-*/_count")).body as { count: number }).count, 48);
+    assert.equal(((await server.request("GET", "/queue-*/_count")).body as { count: number }).count, sent);
   });
 });
