@@ -113,10 +113,19 @@ export async function send(nodeRed: NodeRed, ...messages: object[]): Promise<voi
   await nodeRed.request("/send", { method: "POST", body: JSON.stringify(messages) });
 }
 
+/** Longer than a write takes that has begun. */
+const WRITE_MS = 5_000;
+
 /** The lines of a file, each parsed; none while it does not exist. */
 export function linesOf(path: string): unknown[] {
   if (!existsSync(path)) return [];
-  const text = readFileSync(path, "utf8");
+  let text = readFileSync(path, "utf8");
+  // Who reads while another process writes may see a part: as many pages as were filled by then.
+  const endMs = performance.now() + WRITE_MS;
+  while (text !== "" && !text.endsWith("\n") && performance.now() < endMs) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    text = readFileSync(path, "utf8");
+  }
   const lines = text.split("\n");
   if (lines.pop() !== "") throw new Error(`${path} ends within a line: ${text.slice(-40)}`);
   return lines.map((line): unknown => JSON.parse(line));
@@ -180,7 +189,7 @@ export function eventsNode(more: object = {}): FlowNode {
 }
 
 /** Asks again and again until it holds: another process cannot call back. @throws when it does not come in time */
-export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 60_000): Promise<void> {
   const giveUpAt = performance.now() + timeoutMs;
   while (!(await holds())) {
     if (performance.now() > giveUpAt) throw new Error(`not within ${timeoutMs} ms: ${what}`);
