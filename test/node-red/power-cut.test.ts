@@ -16,7 +16,7 @@ import { until } from "./flows.js";
 
 /** What is accepted is synced within five seconds; what the sync itself and a machine with other work may add. */
 const SYNCED_WITHIN_MS = 5_000;
-const MARGIN_MS = 1_000;
+const MARGIN_MS = 3_000;
 const LIFE_MS = SYNCED_WITHIN_MS + MARGIN_MS + 2_500;
 
 describe("a power cut", function () {
@@ -72,7 +72,7 @@ describe("a power cut", function () {
     ).catch(() => undefined); // the assertion below says what is missing
 
     assert.deepEqual(verdict.violations, [], nodeRed.lines.slice(-40).join("\n"));
-    assert.ok(verdict.checked > 2_000, `only ${verdict.checked} records could be checked`);
+    assert.ok(verdict.checked > 1_000, `only ${verdict.checked} records could be checked`);
     process.stdout.write(`    3 power cuts, ${verdict.checked} records checked, ${verdict.arrived} arrived\n`);
   });
 });
