@@ -7,6 +7,9 @@ import { systemClock } from "../../src/clock.js";
 import { makeProbe, ProbeError } from "../../src/connectivity/probe.js";
 import type { Probe } from "../../src/connectivity/probe.js";
 
+/** For probes that are to run into it. */
+const SHORT_MS = 300;
+
 describe("A probe of the network", () => {
   let servers: (Server | TcpServer)[] = [];
   const sockets = new Set<Socket>();
@@ -27,13 +30,18 @@ describe("A probe of the network", () => {
     return (server.address() as AddressInfo).port;
   }
 
-  async function serving(listener: RequestListener, path = "/", expectBody?: string): Promise<Probe> {
+  async function serving(
+    listener: RequestListener,
+    path = "/",
+    expectBody?: string,
+    timeoutMs?: number,
+  ): Promise<Probe> {
     const port = await listen(createHttp(listener));
-    return probing(`http://127.0.0.1:${port}${path}`, expectBody);
+    return probing(`http://127.0.0.1:${port}${path}`, expectBody, timeoutMs);
   }
 
-  function probing(endpoint: string, expectBody?: string): Probe {
-    return makeProbe(endpoint, { clock: systemClock, timeoutMs: 300, ...(expectBody !== undefined && { expectBody }) });
+  function probing(endpoint: string, expectBody?: string, timeoutMs = 60_000): Probe {
+    return makeProbe(endpoint, { clock: systemClock, timeoutMs, ...(expectBody !== undefined && { expectBody }) });
   }
 
   const look = (probe: Probe): Promise<void> => probe(new AbortController().signal);
@@ -57,7 +65,7 @@ describe("A probe of the network", () => {
   });
 
   it("says unreachable when the name does not resolve", async () => {
-    await assert.rejects(look(probing("no-such-host.invalid:80")), (error: unknown) => {
+    await assert.rejects(look(probing("no-such-host.invalid:80", undefined, SHORT_MS)), (error: unknown) => {
       return code("unreachable")(error) || code("timeout")(error);
     });
   });
@@ -67,15 +75,11 @@ describe("A probe of the network", () => {
   });
 
   it("ends in time when a server accepts and says nothing", async () => {
-    const startedMs = systemClock.elapsedMs();
-
-    await assert.rejects(look(await serving(() => {})), code("timeout"));
-
-    assert.ok(systemClock.elapsedMs() - startedMs < 2_000);
+    await assert.rejects(look(await serving(() => {}, "/", undefined, SHORT_MS)), code("timeout"));
   });
 
   it("ends in time when a body never ends", async () => {
-    const probe = await serving((_request, response) => void response.write("not yet"), "/", "the end");
+    const probe = await serving((_request, response) => void response.write("not yet"), "/", "the end", SHORT_MS);
 
     await assert.rejects(look(probe), code("timeout"));
   });

@@ -12,7 +12,7 @@ import { programsIn } from "./docs.js";
 
 type MakeTarget = new (url: URL, timeoutMs: number) => Target;
 
-const TIMEOUT_MS = 1_000;
+const TIMEOUT_MS = 4_000;
 
 /** The code of the page, with the package's name exchanged for the source of today. */
 function webhookTarget(): MakeTarget {

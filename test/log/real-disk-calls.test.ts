@@ -17,9 +17,11 @@ import { tempFolder } from "../support/temp-folder.js";
 import type { Order, Told } from "./real-disk-child.js";
 
 /** After some failures the next round is up to 16 s away. */
-const MENDED_WITHIN_MS = 30_000;
+const MENDED_WITHIN_MS = 60_000;
 /** Descriptors that the process may have: it needs some thirty for itself. */
 const DESCRIPTORS = 80;
+/** A machine with other work may stop anyone for a while. Whoever waited for that card would do so for seconds. */
+const LONGEST_SEND_MS = 1_000;
 
 describe("a process whose file calls fail", () => {
   let folder: string;
@@ -218,7 +220,7 @@ describe("a process whose file calls fail", () => {
     }
 
     const during = await ask({ kind: "report" });
-    assert.ok(longest.at(-1)! < 200, `a send took ${longest.at(-1)} ms`);
+    assert.ok(longest.at(-1)! < LONGEST_SEND_MS, `a send took ${longest.at(-1)} ms`);
     assert.deepEqual([during.refused, during.troubles], [0, []], "slow is not broken");
     await expectAll(accepted);
   });

@@ -119,7 +119,7 @@ describe("a damaged queue folder", () => {
       const subject = await FileSubject.in(join(folder, `out-${index}`));
 
       nodeRed = await startNodeRed("5", { flows: withoutSource(flowFor(subject, witness.port, queue)) });
-      await until("the queue to be empty", () => segmentsOf(queue).length === 0, 30_000);
+      await until("the queue to be empty", () => segmentsOf(queue).length === 0);
 
       const arrived: number[] = [];
       for await (const value of subject.arrived()) {

@@ -117,7 +117,7 @@ describe("the Elasticsearch exporter", () => {
           await send(nodeRed, { payload: { name } });
           // Not what the exporter before this one showed.
           const shown = async (): Promise<string> => (await heard(nodeRed)).statuses.slice(seen).at(-1) ?? "";
-          await until(`${name}: ${status}`, async () => status.test(await shown()), 30_000);
+          await until(`${name}: ${status}`, async () => status.test(await shown()));
           await nodeRed.waitFor(line, from);
           seen = (await heard(nodeRed)).statuses.length;
         }
@@ -135,13 +135,13 @@ describe("the Elasticsearch exporter", () => {
 
         await deploy(node({ index, ...login, credentials: { ...login.credentials, password: `${SPECIAL}!` } }));
         await send(nodeRed, { payload: { n: 2 } }, { payload: { n: "not a number" } });
-        await until("a refused login", async () => (await lastStatus()).startsWith("red ring to be mended"), 30_000);
+        await until("a refused login", async () => (await lastStatus()).startsWith("red ring to be mended"));
         await until("a queue file", () => hasQueueFile(nodeRed));
         assert.deepEqual(await traces(nodeRed, [SPECIAL, passphrase, apiKey]), []);
         await deploy(node({ index, ...login }));
         await until("a dead letter", async () => (await heard(nodeRed)).caught.some(({ rejection }) => rejection));
         await deploy(node({ index, auth: "apiKey", credentials: { ...login.credentials, apiKey: `${apiKey}x` } }));
-        await until("a refused key", async () => (await lastStatus()).startsWith("red ring to be mended"), 30_000);
+        await until("a refused key", async () => (await lastStatus()).startsWith("red ring to be mended"));
 
         assert.deepEqual(await traces(nodeRed, [SPECIAL, passphrase, apiKey]), []);
       });
@@ -187,7 +187,9 @@ describe("the Elasticsearch exporter", () => {
   }
 
   async function search(index: string): Promise<unknown[]> {
-    const { body } = await server.request("POST", `/${index}/_search`, {});
+    const { status, body } = await server.request("POST", `/${index}/_search`, {});
+    // Not there yet, or its shards are still being made.
+    if (status !== 200) return [];
     return (body as SearchAnswer).hits.hits.map(({ _source }) => _source);
   }
 });

@@ -122,7 +122,7 @@ describe("the MongoDB exporter", () => {
             await send(nodeRed, { payload: { name } });
             // Not what the exporter before this one showed.
             const shown = async (): Promise<string> => (await heard(nodeRed)).statuses.slice(seen).at(-1) ?? "";
-            await until(`${name}: ${status}`, async () => status.test(await shown()), 30_000);
+            await until(`${name}: ${status}`, async () => status.test(await shown()));
             await nodeRed.waitFor(line, from);
             seen = (await heard(nodeRed)).statuses.length;
           }
@@ -178,7 +178,7 @@ describe("the MongoDB exporter", () => {
 
         await deploy({ ...node, credentials: { ...credentials, password: `${SPECIAL}!` } });
         await send(nodeRed, { payload: { n: 2 } }, { payload: { _id: [1] } });
-        await until("a refused login", async () => (await lastStatus()).startsWith("red ring to be mended"), 30_000);
+        await until("a refused login", async () => (await lastStatus()).startsWith("red ring to be mended"));
         await until("a queue file", () => hasQueueFile(nodeRed));
         assert.deepEqual(await traces(nodeRed, [SPECIAL, passphrase]), []);
         await deploy({ ...node, credentials });

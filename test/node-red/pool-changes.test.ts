@@ -7,7 +7,7 @@ import { linesOf, send, until } from "./flows.js";
 import { TAB, TAB2, around, assertStored, fn, member, poolHeard, poolNode, source } from "./pool-flows.js";
 
 /** Node-RED gives a node 15 s to close; a deploy that comes near it would feel broken. */
-const MAX_DEPLOY_MS = 6_000;
+const MAX_DEPLOY_MS = 12_000;
 
 interface PoolState {
   readonly members: readonly { id: string; isDisabled: boolean; waiting: number }[];

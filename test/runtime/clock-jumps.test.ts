@@ -500,7 +500,8 @@ describe("a real process whose wall clock jumps", () => {
     const found = JSON.parse(said) as Found;
     assert.ok(found.walls[0]! < 3_600_000, "it began in 1970");
     assert.ok(Math.max(...found.walls) - Math.min(...found.walls) > 365 * DAY_MS, "the clock did jump");
-    for (const ms of found.wroteAfterMs) assert.ok(ms < 1_900, `written after ${ms} ms`);
+    // A second, and what a machine with other work adds: the jumps are of years.
+    for (const ms of found.wroteAfterMs) assert.ok(ms < 30_000, `written after ${ms} ms`);
     assert.deepEqual([found.kept, found.sentTooEarly], [[4, 4], 0]);
     for (const seen of [found.seen, found.delivered]) {
       assert.deepEqual(
@@ -509,7 +510,7 @@ describe("a real process whose wall clock jumps", () => {
       );
       for (const { acceptedAtMs } of seen) {
         const off = acceptedAtMs - rightNow;
-        assert.ok(off > -5_000 && off < 55_000, `${new Date(acceptedAtMs).toISOString()} is not today`);
+        assert.ok(off > -5_000 && off < 120_000, `${new Date(acceptedAtMs).toISOString()} is not today`);
       }
     }
   });

@@ -55,7 +55,7 @@ start() {
   else a+=(--listen-addr="127.0.0.1:$port"); fi
   "$dir/ferretdb" "${a[@]}" > "$node/log" 2>&1 &
   echo $! > "$node/pid"
-  for _ in $(seq 1 100); do
+  for _ in $(seq 1 600); do
     if (exec 3<> "/dev/tcp/127.0.0.1/$port") 2>/dev/null; then echo "up: 127.0.0.1:$port pid $(cat "$node/pid")"; return; fi
     kill -0 "$(cat "$node/pid")" 2>/dev/null || break
     sleep 0.1

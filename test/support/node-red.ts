@@ -45,7 +45,7 @@ export interface NodeRedExit {
 
 /** A start takes 2 s on an idle machine with two cores; this allows for a busy one. */
 const START_TIMEOUT_MS = 60_000;
-const WAIT_TIMEOUT_MS = 20_000;
+const WAIT_TIMEOUT_MS = 60_000;
 /** Node-RED gives each node 15 s to close. */
 const STOP_TIMEOUT_MS = 20_000;
 /** What it says when the flows run, after a start or a deploy of any type, or when they cannot for want of a node type. */

@@ -310,7 +310,7 @@ export function describeTarget(name: string, harness: TargetHarness): void {
         await bench.unmute!();
         await until("all are confirmed", () => source.confirmed.length === 20);
 
-        assert.ok(seenAfterMs < harness.deadlineMs + 1_000, `seen after ${seenAfterMs} ms`);
+        assert.ok(seenAfterMs < harness.deadlineMs + 5_000, `seen after ${seenAfterMs} ms`);
         assert.deepEqual(sorted(await bench.readBack()), upTo(20));
       });
 

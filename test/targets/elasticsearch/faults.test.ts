@@ -12,6 +12,8 @@ import { record, records } from "./records.js";
 import { actionsOf, bulkReply, documentsOf, errorReply, json, ScriptedPeer } from "./scripted-peer.js";
 import { CLIENTS, closeTargets, kindsOf, makeTarget, never, openTarget } from "./targets.js";
 
+/** The server has half a minute to answer. A close takes none of it, but a machine with other work takes some time. */
+const MOST_CLOSING_MS = 10_000;
 const HTML = { "content-type": "text/html" };
 
 for (const client of CLIENTS) {
@@ -220,7 +222,7 @@ for (const client of CLIENTS) {
       await Promise.all([target.close(), target.close()]);
 
       await ended;
-      assert.ok(performance.now() - startedAt < 3_000);
+      assert.ok(performance.now() - startedAt < MOST_CLOSING_MS);
       await assert.rejects(
         target.deliver(
           records(1, () => ({})),
@@ -590,7 +592,7 @@ for (const client of CLIENTS) {
           await target.close();
 
           await opening;
-          assert.ok(performance.now() - startedAt < 500);
+          assert.ok(performance.now() - startedAt < MOST_CLOSING_MS);
         });
       }
     });
