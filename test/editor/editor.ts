@@ -7,6 +7,8 @@ import { chromium, type Browser, type BrowserContext, type Page } from "playwrig
 
 /** What covers the editor while it deploys: in Node-RED 4, and in 5. */
 const SHADES = "#red-ui-editor-shade, .red-ui-shade";
+/** For whatever is to appear, on a machine with other work. */
+const MOST_WAIT_MS = 90_000;
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 
 /** The browser of this machine; undefined where there is none. */
@@ -27,8 +29,10 @@ export function startBrowser(executablePath: string): Promise<Browser> {
 }
 
 /** @param language as the browser asks for it, "de" for example */
-export function newContext(browser: Browser, language = "en-US"): Promise<BrowserContext> {
-  return browser.newContext({ viewport: { width: 1400, height: 1000 }, locale: language });
+export async function newContext(browser: Browser, language = "en-US"): Promise<BrowserContext> {
+  const context = await browser.newContext({ viewport: { width: 1400, height: 1000 }, locale: language });
+  context.setDefaultTimeout(MOST_WAIT_MS);
+  return context;
 }
 
 /** What the tests use of the editor's global. */

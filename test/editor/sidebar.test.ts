@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Browser, BrowserContext, Locator } from "playwright-core";
 import { startNodeRed, type NodeRed } from "../support/node-red.js";
 import { NODE_RED_VERSIONS } from "../support/node-red-install.js";
-import { TAB, exporterNode, linesOf, listeners, runtimeNode, send, until } from "../node-red/flows.js";
+import { TAB, exporterNode, heard, linesOf, listeners, runtimeNode, send, until } from "../node-red/flows.js";
 import { Editor, browserPath, newContext, startBrowser } from "./editor.js";
 
 /** Set it to look at the pictures afterwards. */
@@ -67,6 +67,7 @@ for (const version of NODE_RED_VERSIONS) {
       await sidebar.getByText("0 waiting").waitFor();
 
       await sidebar.getByRole("button", { name: "pause" }).click();
+      await sidebar.getByText("paused").waitFor();
       await send(nodeRed, { payload: 3 });
       await sidebar.getByText("1 waiting").waitFor();
       await sidebar.getByRole("button", { name: "discard waiting" }).click();
@@ -85,8 +86,10 @@ for (const version of NODE_RED_VERSIONS) {
         createFolders: true,
       });
       await nodeRed.deploy([TAB, runtimeNode(), named, ...listeners()]);
+      const caught = (await heard(nodeRed)).caught.length;
       mkdirSync(join(nodeRed.userDir, "files"), { recursive: true });
       await send(nodeRed, { payload: { t: 1 }, name: "../out", topic: "<b>attic</b>" }, { payload: 2, name: "../out" });
+      await until("both to be caught", async () => (await heard(nodeRed)).caught.length === caught + 2);
       const sidebar = await openSidebar();
 
       await sidebar.getByRole("button", { name: "rejected" }).click();
