@@ -299,6 +299,15 @@ export class Store {
     await this.#closing(writer);
   }
 
+  /**
+   * A round that a full disk has not taken whole, once nothing in the only file is needed any more: the file may be what
+   * the disk is full of, and then nothing but its end makes room for the rest.
+   */
+  async #giveUpRound(): Promise<void> {
+    if (this.#unfinished === undefined || this.#writer === undefined) return;
+    if (this.#folder.count === 1 && this.#deadSegments().length === 1) await this.#abandon();
+  }
+
   async #closing(writer: SegmentWriter): Promise<void> {
     try {
       await writer.close();
@@ -317,6 +326,7 @@ export class Store {
   async sync(): Promise<void> {
     this.#lastSyncMs = this.#o.clock.elapsedMs();
     const settleFailure = await this.#settleTargets();
+    await this.#giveUpRound();
     const wantsCursors = this.#deadSegments().length > 0 && !this.#onlyUnlink();
     try {
       await this.write(wantsCursors && this.#writer === undefined);

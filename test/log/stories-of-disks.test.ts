@@ -127,6 +127,27 @@ describe("a queue on whose disk others have failed", () => {
     });
   }
 
+  it("gives the disk back that it has filled itself, once all is delivered, though its last write is still half", async () => {
+    const log = await open({ segmentBytes: 1_000_000 });
+    fill(log, 0, 50);
+    await log.sync();
+    disk.capacity = disk.usedBytes + 500;
+    fill(log, 50, 100);
+    await assert.rejects(log.sync(), /ENOSPC/);
+
+    await confirm(log, 100);
+    await log.sync();
+
+    assert.deepEqual([...disk.names.keys()], []);
+    fill(log, 100, 120);
+    await log.sync();
+    disk = disk.afterPowerCut(() => 0, "ext4");
+    const next = await open();
+    assert.deepEqual(await numbersIn(next), range(100, 120));
+    assert.deepEqual(next.found.losses, []);
+    await Promise.all([next.close(), log.close()]);
+  });
+
   it("leaves no heap of files behind on a disk that takes nothing for days (NSQ's thousands of .tmp)", async () => {
     for (const [call, code] of [
       ["write", "ENOSPC"],
