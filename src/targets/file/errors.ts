@@ -19,6 +19,7 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map<string, Meaning>([
   ["EPERM", { code: "file-permission", says: "the operation is not permitted (immutable file?)", ofThisFile: true }],
   ["EISDIR", { code: "file-is-folder", says: "it is a folder", ofThisFile: true }],
   ["ELOOP", { code: "file-symlink", says: "a symbolic link stands in its place", ofThisFile: true }],
+  ["ENAMETOOLONG", { code: "file-name-too-long", says: "its name is too long", ofThisFile: true }],
   ["ENXIO", { code: "file-not-regular", says: "it is not a regular file", ofThisFile: true }],
   ["ETXTBSY", { code: "file-busy", says: "it is a program that is running", ofThisFile: true }],
   ["EFBIG", { code: "file-too-big", says: "it has reached the largest size the system allows", ofThisFile: true }],

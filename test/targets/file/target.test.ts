@@ -134,6 +134,12 @@ describe("FileTarget", () => {
       await assert.rejects(openTarget(), { code: "file-folder-missing" });
     });
 
+    it("says that the name is too long", async () => {
+      file = join(folder, `${"x".repeat(300)}.log`);
+
+      await assert.rejects(openTarget(), { code: "file-name-too-long" });
+    });
+
     it("keeps what has failed in a folder that vanished for later", async () => {
       file = join(folder, "sub/data.log");
       const target = await openTarget({ createFolders: false }).catch(() => undefined);
