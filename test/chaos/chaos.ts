@@ -16,7 +16,7 @@ import { Witness } from "./witness.js";
 /** Unconfirmed records are written within a second. */
 const WRITTEN_WITHIN_MS = 1_000;
 /** What the round itself may add to it; what a machine with other work adds is measured. */
-const MARGIN_MS = 500;
+const MARGIN_MS = 1_500;
 /** An outage ends for the exporter when it looks again, and its waits grow with the outage. From then on something comes. */
 const DELIVERED_WITHIN_MS = 300_000;
 
@@ -88,7 +88,7 @@ export class Chaos {
   async kill(): Promise<void> {
     const { random, turnChance = 0.5 } = this.#options;
     // Long enough for something to be promised, however late things are.
-    const lifeMs = 1_700 + random() * 1_800 + this.#strain.worstMs;
+    const lifeMs = 2_700 + random() * 1_800 + this.#strain.worstMs;
     const turnsAtMs = random() * lifeMs;
     // Where the target goes or comes in the middle, it stays so over the kill.
     if (random() < turnChance) {

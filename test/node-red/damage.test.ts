@@ -30,7 +30,7 @@ interface Damage {
   readonly how: (segments: readonly string[], queue: string) => void;
   /** What the log must say. */
   readonly says: RegExp;
-  /** Records that may be missing at most, and must be missing at least. */
+  /** Records that must be missing at least, and lives whose records may be missing at most. */
   readonly loses: readonly [number, number];
 }
 
@@ -44,25 +44,25 @@ const DAMAGES: readonly Damage[] = [
       writeFileSync(first!, bytes);
     },
     says: /damage|cannot be read|unreadable/i,
-    loses: [1, RECORDS_PER_LIFE * 2],
+    loses: [1, 2],
   },
   {
     what: "a segment deleted",
     how: (segments) => rmSync(segments[1]!),
     says: /missing/i,
-    loses: [1, RECORDS_PER_LIFE * 2],
+    loses: [1, 2],
   },
   {
     what: "a segment truncated",
     how: ([first]) => truncateSync(first!, Math.floor(statSync(first!).size / 2)),
     says: /damage|cannot be read|unreadable|cut/i,
-    loses: [1, RECORDS_PER_LIFE * 2],
+    loses: [1, 2],
   },
   {
     what: "a segment full of zeroes",
     how: (segments) => writeFileSync(segments[1]!, Buffer.alloc(statSync(segments[1]!).size)),
     says: /damage|cannot be read|unreadable/i,
-    loses: [1, RECORDS_PER_LIFE * 2],
+    loses: [1, 2],
   },
   {
     what: "a folder that was copied from another machine",
@@ -77,6 +77,8 @@ describe("a damaged queue folder", () => {
   let template: string;
   let witness: Witness;
   let sent: Set<number>;
+  /** Records of the longest life: how long one takes is up to the machine. */
+  let mostPerLife = 0;
   let nodeRed: NodeRed | undefined;
 
   before(async () => {
@@ -93,7 +95,9 @@ describe("a damaged queue folder", () => {
       if (life > 0) await maker.restart();
       await until("enough records", () => witness.count > RECORDS_PER_LIFE);
       await maker.stop();
-      for (const { n } of await witness.take()) heard.push(n);
+      const accepted = await witness.take();
+      for (const { n } of accepted) heard.push(n);
+      mostPerLife = Math.max(mostPerLife, accepted.length);
     }
     await maker.remove();
     sent = await waitingIn(template);
@@ -135,7 +139,7 @@ describe("a damaged queue folder", () => {
         "a record arrived that was never sent",
       );
       const lost = sent.size - arrived.length;
-      assert.ok(lost >= loses[0] && lost <= loses[1], `${lost} of ${sent.size} records are missing`);
+      assert.ok(lost >= loses[0] && lost <= loses[1] * mostPerLife, `${lost} of ${sent.size} records are missing`);
       const warnings = nodeRed.lines.filter((line) => line.includes("[resilient-runtime:"));
       assert.ok(loses[1] === 0 ? warnings.length === 0 : warnings.some((line) => says.test(line)), warnings.join("\n"));
       process.stdout.write(`      ${lost} of ${sent.size} lost. ${warnings.join(" | ")}\n`);

@@ -160,18 +160,22 @@ for (const version of NODE_RED_VERSIONS) {
       }
       await until("all but one", () => linesOf(join(folder, "good")).length === 9_999, 60_000);
       await until("the other", async () => (await letters(nodeRed)).count === 1);
+      const caught = async (): Promise<Heard["caught"]> =>
+        (await heard(nodeRed)).caught.filter(({ code }) => code === "file-name-refused");
+      const delivered = async (): Promise<number> =>
+        sum((await noted(nodeRed)).reports.map((report) => report.delivered));
+      // Both are told when the lines are there already.
+      await until("the report of each", async () => (await caught()).length === 1 && (await delivered()) >= 9_999);
 
       assert.deepEqual(new Set(linesOf(join(folder, "good"))).size, 9_999);
       const { letters: kept } = await letters(nodeRed);
       assert.deepEqual([kept[0]?.code, kept[0]?.payload], ["file-name-refused", '{"$numberInt":"5000"}']);
-      const caught = async (): Promise<Heard["caught"]> =>
-        (await heard(nodeRed)).caught.filter(({ code }) => code === "file-name-refused");
       assert.deepEqual(
         (await caught()).map(({ payload, code }) => [payload, code]),
         [[5_000, "file-name-refused"]],
       );
       const { reports } = await noted(nodeRed);
-      assert.equal(sum(reports.map(({ delivered }) => delivered)), 9_999);
+      assert.equal(await delivered(), 9_999);
       assert.equal(sum(reports.map(({ ids }) => new Set(ids.delivered).size)), 9_999);
       const rejected = reports.flatMap((report) => report.rejected);
       assert.deepEqual(

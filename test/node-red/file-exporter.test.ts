@@ -327,7 +327,10 @@ for (const version of NODE_RED_VERSIONS) {
       const refusing = exporterNode({ ...outage, flush: { backlogRecords: 10, overflow: "refuse" } });
       await nodeRed.deploy([TAB, runtimeNode(), refusing, ...listeners(["exporter"])]);
       await send(nodeRed, ...Array.from({ length: 12 }, (_, index) => ({ payload: index })));
-      await until("two refusals", async () => (await heard(nodeRed)).caught.length === 2);
+      await until("ten accepted and two refusals", async () => {
+        const { caught, completed } = await heard(nodeRed);
+        return completed.length === 10 && caught.length === 2;
+      });
       const { caught, completed } = await heard(nodeRed);
       assert.deepEqual(
         caught.map(({ payload, code }) => [payload, code]),

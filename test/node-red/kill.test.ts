@@ -32,7 +32,7 @@ for (const version of NODE_RED_VERSIONS) {
 
         const told = `seed ${seed}\n${steps.join("\n")}\n${chaos.nodeRed.lines.slice(-30).join("\n")}`;
         assert.deepEqual(violations, [], told);
-        assert.ok(kills >= KILLS && checked > KILLS * 500, `only ${checked} of ${accepted} were promised. ${told}`);
+        assert.ok(kills >= KILLS && checked > KILLS * 100, `only ${checked} of ${accepted} were promised. ${told}`);
         process.stdout.write(`    ${kills} kills, ${checked} records checked, ${arrived} arrived (seed ${seed})\n`);
       } finally {
         await chaos.close();

@@ -63,7 +63,7 @@ async function survive(version: NodeRedVersion, members: readonly Subject[]): Pr
 
     const told = `seed ${seed}\n${steps.join("\n")}\n${telling(chaos.nodeRed.lines).join("\n")}`;
     assert.deepEqual(violations, [], told);
-    assert.ok(kills >= KILLS && checked > KILLS * 500, `only ${checked} of ${accepted} were promised. ${told}`);
+    assert.ok(kills >= KILLS && checked > KILLS * 100, `only ${checked} of ${accepted} were promised. ${told}`);
     process.stdout.write(`    ${kills} kills, ${checked} records checked in each, ${arrived} arrived (seed ${seed})\n`);
   } finally {
     await chaos.close();

@@ -22,7 +22,7 @@ for (const version of NODE_RED_VERSIONS) {
     let nodeRed: NodeRed;
 
     beforeEach(async () => {
-      nodeRed = await startNodeRed(version, { settings: { functionTimeout: 1 } });
+      nodeRed = await startNodeRed(version, { settings: { functionTimeout: 3 } });
     });
     afterEach(async function () {
       if (this.currentTest?.state === "failed") process.stdout.write(`${nodeRed.lines.slice(-40).join("\n")}\n`);
@@ -61,7 +61,7 @@ for (const version of NODE_RED_VERSIONS) {
 
     it("that never ends is stopped as a function node is, by functionTimeout or a time of its own", async () => {
       const endless = "while (payload < 0) {} return payload;";
-      const flow = [TAB, ...around("pool"), poolNode(["a"], javascript(endless, { timeoutS: 0.2 })), member("a")];
+      const flow = [TAB, ...around("pool"), poolNode(["a"], javascript(endless, { timeoutS: 1 })), member("a")];
       await nodeRed.deploy(flow);
       await send(nodeRed, { payload: -1 }, { payload: 1 });
       await until("the error", async () => (await poolHeard(nodeRed)).caught.length === 1 && file("a").length === 1);
