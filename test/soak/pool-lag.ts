@@ -265,6 +265,6 @@ export function violationsOf(figures: LagFigures, limit: number): string[] {
   );
   must(wrong === 0, `${wrong} came twice, or out of order`);
   must(usedBytes <= memoryBytes + BLOCK_MARGIN_BYTES, `${usedBytes} bytes of records in memory, of ${memoryBytes}`);
-  must(grownBytes < 250 * 1024 * 1024, `memory grew by ${Math.round(grownBytes / 1024 / 1024)} MiB`);
+  must(grownBytes < 150 * 1024 * 1024, `memory grew by ${Math.round(grownBytes / 1024 / 1024)} MiB`);
   return violations;
 }
