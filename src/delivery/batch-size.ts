@@ -39,6 +39,8 @@ export class BatchSize {
   #lastRate = 0;
   #answersOnPlateau = 0;
   #isOnPlateau = false;
+  /** A full batch was answered since the last outage, if there was one. */
+  #hasComeThrough = true;
 
   /** What to take, given the most that user and target allow. */
   within(most: TakeLimits): { records: number; bytes: number } {
@@ -58,6 +60,7 @@ export class BatchSize {
     this.#windowBytes += bytes;
     this.#windowMs += Math.max(tookMs, LEAST_MS);
     this.#windowAnswers++;
+    this.#hasComeThrough = true;
     const isSlowStart = this.#share < this.#slowStartUntil;
     if (this.#windowAnswers < (isSlowStart ? 1 : WINDOW)) return;
 
@@ -85,11 +88,15 @@ export class BatchSize {
     this.#shrink(this.#share / 2);
   }
 
-  /** After an outage: small first, then quickly back to half of what held before it. */
+  /**
+   * After an outage: small first, then quickly back to half of what held before it. Where none came through since the
+   * outage before, half as many: on a link of 1 KB/s the small ones may be what no deadline is long enough for.
+   */
   restart(): void {
     const held = this.#share;
-    this.#shrink(Math.min(held, START_SHARE));
+    this.#shrink(Math.min(held, START_SHARE) / (this.#hasComeThrough ? 1 : 2));
     this.#slowStartUntil = Math.max(held / 2, START_SHARE);
+    this.#hasComeThrough = false;
   }
 
   /** A batch of this many bytes was refused for its size. */

@@ -141,6 +141,20 @@ describe("The size of a batch", () => {
 
     assert.equal(size.within(most).records, 500);
   });
+
+  it("becomes smaller from outage to outage while nothing comes through: the link may be too slow for it", () => {
+    const size = new BatchSize();
+    const sizes: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      size.restart();
+      sizes.push(size.within(most).records);
+    }
+    size.onAnswer(1_000, 1);
+    size.restart();
+    sizes.push(size.within(most).records);
+
+    assert.deepEqual(sizes, [63, 32, 16, 16, 32]);
+  });
 });
 
 describe("The number of batches at one time", () => {
