@@ -148,6 +148,98 @@ describe("a queue on whose disk others have failed", () => {
     await Promise.all([next.close(), log.close()]);
   });
 
+  it("gives the disk back that it has filled itself, though at every moment something new waits", async () => {
+    const log = await open({ segmentBytes: 1_000_000 });
+    fill(log, 0, 50);
+    await log.sync();
+    disk.capacity = disk.usedBytes + 500;
+    fill(log, 50, 100);
+    await assert.rejects(log.sync(), /ENOSPC/);
+    fill(log, 100, 101);
+    await confirm(log, 100);
+
+    for (let n = 101; n < 120; n++) {
+      await log.sync();
+      fill(log, n, n + 1);
+      await confirm(log, 1);
+    }
+
+    disk = disk.afterPowerCut(() => 0, "ext4");
+    const next = await open();
+    assert.equal((await numbersIn(next)).at(-1), 118, "the last one that was synced");
+    assert.deepEqual(next.found.losses, []);
+    await Promise.all([next.close(), log.close()]);
+  });
+
+  it("gives the disk back that two of its files have filled, once all is delivered", async () => {
+    const log = await open();
+    fill(log, 0, 50);
+    await log.sync();
+    disk.capacity = disk.usedBytes + 200;
+    fill(log, 50, 100);
+    await assert.rejects(log.sync(), /ENOSPC/);
+    assert.equal(disk.names.size, 2);
+
+    await confirm(log, 100);
+    await log.sync();
+
+    assert.deepEqual([...disk.names.keys()], []);
+    await log.close();
+  });
+
+  it("syncs what a full disk has taken whole, though not what came behind it", async () => {
+    const log = await open({ segmentBytes: 1_000_000 });
+    fill(log, 0, 50);
+    await log.write();
+    disk.capacity = disk.usedBytes + 500;
+    fill(log, 50, 100);
+    await assert.rejects(log.sync(), /ENOSPC/);
+
+    const after = disk.afterPowerCut(() => 0, "posix");
+    after.capacity = Number.POSITIVE_INFINITY;
+
+    const next = await openLog(after);
+    assert.deepEqual((await numbersIn(next)).slice(0, 50), range(0, 50));
+    await next.close();
+    await log.close().catch(() => undefined);
+  });
+
+  it("repeats nothing whose confirmation was written when it is killed while it gives a full disk back", async () => {
+    for (let at = 1; ; at++) {
+      disk = new SimDisk();
+      const log = await open({ segmentBytes: 5_000 });
+      fill(log, 0, 50);
+      await log.sync();
+      fill(log, 50, 70);
+      await confirm(log, 50);
+      await log.write();
+      assert.equal(disk.names.size, 2);
+      disk.capacity = disk.usedBytes + 200;
+      fill(log, 70, 90);
+      await assert.rejects(log.write(), /ENOSPC/);
+      await confirm(log, 40);
+      let calls = 0;
+      let killed: SimDisk | undefined;
+      disk.before = (call) => {
+        if (call !== "read" && ++calls === at) killed = disk.afterKill();
+      };
+      await log.sync();
+      if (killed === undefined) break;
+      killed.capacity = Number.POSITIVE_INFINITY;
+
+      const next = await openLog(killed);
+
+      const repeated = await numbersIn(next);
+      assert.deepEqual(
+        repeated.filter((n) => n < 50),
+        [],
+        `call ${at}`,
+      );
+      await next.close();
+      await log.close();
+    }
+  });
+
   it("leaves no heap of files behind on a disk that takes nothing for days (NSQ's thousands of .tmp)", async () => {
     for (const [call, code] of [
       ["write", "ENOSPC"],
