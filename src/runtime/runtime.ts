@@ -55,6 +55,7 @@ export class Runtime {
   readonly #lock: FolderLock;
   readonly #released: () => void;
   readonly #underWay = new Set<Promise<unknown>>();
+  readonly #exports = new Set<AsyncGenerator<string>>();
   #orphanTurn: Promise<void> = Promise.resolve();
   #counting: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
@@ -238,13 +239,15 @@ export class Runtime {
   /** What waits in an orphan, as lines of JSON. */
   async *exportOrphan(id: string): AsyncGenerator<string> {
     const end = await this.#takeOrphanTurn();
+    const lines = exportOrphan(id, (name) => this.#openOrphan(name));
+    this.#exports.add(lines);
     try {
+      if (this.#closed !== undefined) throw closedError();
       // A browser that stops reading holds up this queue alone, not the deploy of others.
-      for await (const line of exportOrphan(id, (name) => this.#openOrphan(name))) {
-        if (this.#closed !== undefined) throw closedError();
-        yield line;
-      }
+      for await (const line of lines) yield line;
+      if (this.#closed !== undefined) throw closedError(); // it may have been ended before its last line
     } finally {
+      this.#exports.delete(lines);
       end();
     }
   }
@@ -302,8 +305,10 @@ export class Runtime {
       await this.#store.close();
     } finally {
       await this.#monitor.close();
-      // With the lock goes the folder: to the next runtime, which knows nothing of what this one has begun.
-      await Promise.allSettled(this.#underWay);
+      // With the lock goes the folder: to the next runtime, which knows nothing of what this one has begun. An export is
+      // ended, since its browser may have stopped reading, and the node of its queue wait for it to be opened.
+      const exports = [...this.#exports].map((lines) => lines.return(undefined));
+      await Promise.allSettled([...this.#underWay, ...exports]);
       try {
         await this.#lock.release();
       } finally {

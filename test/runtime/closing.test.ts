@@ -78,6 +78,19 @@ describe("a runtime that is closed", () => {
     await Promise.all([closing, other.opened]);
   });
 
+  it("waits for no browser that has stopped reading an export, though the node of that queue has come back", async () => {
+    const lines = runtime.exportOrphan("left");
+    await lines.next();
+    const opening = runtime.openExporter({ id: "left", target: awayTarget(), flush });
+    await settle();
+
+    const closing = runtime.close();
+
+    const other = next();
+    await Promise.all([assert.rejects(opening, /was closed meanwhile/), closing, other.opened]);
+    await assert.rejects(lines.next(), /was closed meanwhile/, "it must not look complete");
+  });
+
   it("begins nothing more", async () => {
     await runtime.close();
 
