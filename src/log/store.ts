@@ -299,6 +299,15 @@ export class Store {
     await this.#closing(writer);
   }
 
+  /**
+   * A round that a full disk has not taken whole, once nothing in the only file is needed any more: the file may be what
+   * the disk is full of, and then nothing but its end makes room for the rest.
+   */
+  async #giveUpRound(): Promise<void> {
+    if (this.#unfinished === undefined || this.#writer === undefined) return;
+    if (this.#folder.count === 1 && this.#deadSegments().length === 1) await this.#abandon();
+  }
+
   async #closing(writer: SegmentWriter): Promise<void> {
     try {
       await writer.close();
@@ -317,17 +326,13 @@ export class Store {
   async sync(): Promise<void> {
     this.#lastSyncMs = this.#o.clock.elapsedMs();
     const settleFailure = await this.#settleTargets();
+    await this.#giveUpRound();
     const wantsCursors = this.#deadSegments().length > 0 && !this.#onlyUnlink();
     try {
       await this.write(wantsCursors && this.#writer === undefined);
     } catch (error) {
-      if (!isErrno((error as Error).cause, "ENOSPC", "EDQUOT")) throw error;
-      await this.#syncWhole();
-      if (!(await this.#giveUpFiles())) {
-        await this.#makeRoom();
-        throw error;
-      }
-      await this.write();
+      if (isErrno((error as Error).cause, "ENOSPC", "EDQUOT")) await this.#makeRoom();
+      throw error;
     }
     const writer = this.#writer;
     if (writer !== undefined && writer.wholeEnd > writer.segment.provenLength && !this.#onlyUnlink()) {
@@ -341,7 +346,8 @@ export class Store {
   /** A sync round that does not stop at cursors only. @throws as `sync` */
   async syncCursors(): Promise<void> {
     await this.sync();
-    await this.#syncWhole();
+    const writer = this.#writer;
+    if (writer !== undefined && writer.wholeEnd > writer.segment.provenLength) await this.#syncWriter(writer);
   }
 
   /** Has targets settle, and nothing more. @throws {SettleError} of the first that could not */
@@ -429,12 +435,6 @@ export class Store {
     }
   }
 
-  /** Syncs the rounds before one that a full disk has not taken whole: with their cursors, older files may go. */
-  async #syncWhole(): Promise<void> {
-    const writer = this.#writer;
-    if (writer !== undefined && writer.wholeEnd > writer.segment.provenLength) await this.#syncWriter(writer);
-  }
-
   /** What was brought back was taken over into the tail; it has left that, so it is synced, or done for all. */
   get #hasTakenOver(): boolean {
     return this.#restored.length > 0 && this.#tail.firstOffset >= this.#found.restored.end;
@@ -457,38 +457,12 @@ export class Store {
     const older = end < 0 ? dead : dead.slice(0, end);
     if (older.length === 0) return;
     if (this.#durableHolder !== undefined) return this.#unlink(older);
-    await this.#unlinkOneByOne(older);
-  }
-
-  /**
-   * A life that has synced nothing cannot know which file has the newest durable cursors. Each goes for good before the
-   * next: so none of them can come back without those behind it.
-   */
-  async #unlinkOneByOne(segments: readonly Segment[]): Promise<void> {
-    for (const segment of segments) {
+    // A life that has synced nothing cannot know which file has the newest durable cursors. One by one, and each for
+    // good before the next: so none of them can come back without those behind it.
+    for (const segment of older) {
       await this.#unlink([segment]);
       await this.#folder.syncRemovals();
     }
-  }
-
-  /**
-   * The files may be what the disk is full of: when nothing in any of them is needed, nor in the round that it has not
-   * taken whole, only their end makes room for what came since.
-   * @returns whether there was a file to give up
-   */
-  async #giveUpFiles(): Promise<boolean> {
-    const { segments } = this.#folder;
-    if (segments.length === 0 || this.#deadSegments().length < segments.length) return false;
-    if (this.#writer !== undefined) await this.#abandon();
-    const holder = this.#durableHolder;
-    if (holder === undefined) {
-      await this.#unlinkOneByOne(segments);
-    } else {
-      await this.#unlink(segments.filter((segment) => segment !== holder));
-      await this.#folder.syncRemovals();
-      await this.#unlink([holder]);
-    }
-    return true;
   }
 
   async #unlink(segments: readonly Segment[]): Promise<void> {
