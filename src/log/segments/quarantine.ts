@@ -1,6 +1,6 @@
 /**
  * Keeps a copy of bytes that could not be read, before their file is deleted: a person, or a better tool, may still make
- * something of them. Bounded, and never in the way of the queue.
+ * something of them. Bounded in size; whoever met them waits for it, and an error ends it, not the queue.
  */
 import { basename, join } from "node:path";
 import type { Files } from "../../files.js";
